@@ -1,0 +1,1 @@
+"""Sovereign over HTTP: the client, its event loop, and the dialect's models."""

@@ -1,0 +1,346 @@
+"""What services need from the outside world; the contract of each port stands in its docstring.
+
+Adapters in memory and adapters on real servers pass the same contract tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from aaos.domain.market import Candles
+from aaos.domain.runs import ClaimedRun, ClaimRefused, Completed, Dependency, Failed, NewRun, Skipped, State
+from aaos.domain.sovereign import ModelAnswer, ModelRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has just been ended by us.
+
+    Attributes:
+        result_id: its stored result, if it completed.
+        feeds: (run id, kind) of the runs born with it.
+        promoted: (run id, kind) of a waiting run that may start now that this one made room.
+    """
+
+    result_id: int | None = None
+    feeds: Sequence[tuple[int, str]] = ()
+    promoted: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What one sweep did, by run id and kind."""
+
+    returned: Sequence[tuple[int, str]] = ()
+    crashed: Sequence[tuple[int, str]] = ()
+    timed_out: Sequence[tuple[int, str]] = ()
+    missed: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """A freshly inserted dependent run: every run of `header` must end before `body` may start.
+
+    `body` is the stage before the run where it has one, else the run itself; pairs are (run id, kind).
+    """
+
+    run_id: int
+    symbol: str
+    body: tuple[int, str]
+    header: Sequence[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as a person sees it."""
+
+    id: int
+    kind: str
+    symbol: str
+    slot: datetime
+    state: State
+    attempt: int
+    reason: str | None
+    failure_source: str | None
+    owner: str | None
+    request_key: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecord:
+    """A stored result; `inputs` is its lineage."""
+
+    id: int
+    run_id: int
+    kind: str
+    symbol: str
+    slot: datetime
+    fence: int
+    analyzed_at: datetime
+    content_hash: str
+    body: Mapping[str, Any]
+    inputs: Sequence[Mapping[str, Any]]
+    published_at: datetime | None
+
+
+class Clock(Protocol):
+    """The one clock that orders things: the database's."""
+
+    def now(self) -> datetime:
+        """Returns the current instant, aware, UTC."""
+        ...
+
+
+class RunStore(Protocol):
+    """Runs and their results. Every method is one statement or one transaction, on database time.
+
+    Raises DatabaseUnavailable when the database is away; nothing is half done then.
+    """
+
+    def insert_slot(
+        self, kind: str, symbols: Sequence[str], slot: datetime, spec: NewRun, hint_first: int
+    ) -> Sequence[tuple[int, str]]:
+        """Inserts one run per symbol unless the slot has it; returns (id, symbol) of those now marked as hinted."""
+        ...
+
+    def insert_pipeline(
+        self,
+        spec: NewRun,
+        symbols: Sequence[str],
+        slot: datetime | None,
+        stage: NewRun | None,
+        inputs: Sequence[tuple[NewRun, datetime | None]],
+    ) -> Sequence[PipelinePlan]:
+        """Inserts, per symbol, a dependent run, the stage before it, and the inputs that are not there yet.
+
+        All in one transaction; symbols whose slot (or request key) has its run already are left out.
+        """
+        ...
+
+    def insert_request(self, spec: NewRun) -> tuple[int, bool]:
+        """Inserts an ad-hoc run; returns (id, created): the same request key gives the same run."""
+        ...
+
+    def record_missed(self, kind: str, symbols: Sequence[str], slots: Sequence[datetime], reason: str) -> int:
+        """Records slots as skipped unless they have a run; returns how many rows were written."""
+        ...
+
+    def newest_slot(self, kind: str) -> datetime | None:
+        """Returns the newest scheduled slot of that kind."""
+        ...
+
+    def claim(self, run_id: int, owner: str, max_concurrent: int) -> ClaimedRun | ClaimRefused:
+        """Grants the run to exactly one caller, raising its fence, or says why not."""
+        ...
+
+    def renew(self, held: Mapping[int, int]) -> frozenset[int]:
+        """Extends the leases of {run id: fence}, never past a deadline; returns the ids still held."""
+        ...
+
+    def dependencies(self, run_id: int) -> Sequence[Dependency]:
+        """Returns what the run depends on, in a stable order."""
+        ...
+
+    def dependents(self, run_id: int) -> Sequence[tuple[int, str, bool]]:
+        """Returns (id, kind, ready) of the pending runs that wait for this one."""
+        ...
+
+    def complete(self, run: ClaimedRun, outcome: Completed, publish: bool) -> Ended:
+        """Stores final state, result, outbox row and fed runs together.
+
+        Raises:
+            FenceLost: the caller's claim is no longer the run's latest, or its deadline has passed.
+        """
+        ...
+
+    def end(self, run: ClaimedRun, outcome: Skipped | Failed) -> Ended:
+        """Stores a final state without a result. Raises FenceLost as `complete` does."""
+        ...
+
+    def release(self, run: ClaimedRun, delay_s: float, reason: str) -> None:
+        """Puts the run back to pending, due after `delay_s`. Raises FenceLost as `complete` does."""
+        ...
+
+    def recover(self) -> Recovery:
+        """Ends or returns runs whose lease or deadline has passed."""
+        ...
+
+    def active(self, kind: str) -> tuple[int, int]:
+        """Returns how many runs of that kind are (pending without waiting for others, running)."""
+        ...
+
+    def hint_again(self, kind: str, room: int) -> Sequence[int]:
+        """Marks and returns up to `room` runs of that kind to be hinted: due, ready and not hinted lately."""
+        ...
+
+    def orphans(self) -> Sequence[RunRecord]:
+        """Returns runs marked running whose lease has ended: after a restart, what the last stop left behind."""
+        ...
+
+    def abandon_orphan(self, run_id: int, reason: str) -> bool:
+        """Ends a run with a dead lease as skipped; False when it was taken over meanwhile."""
+        ...
+
+    def run(self, run_id: int) -> RunRecord:
+        """Returns one run. Raises UnknownRun."""
+        ...
+
+    def runs(
+        self, limit: int, kind: str | None = None, symbol: str | None = None, state: str | None = None
+    ) -> Sequence[RunRecord]:
+        """Returns the newest runs first."""
+        ...
+
+
+class ResultStore(Protocol):
+    """Results by symbol, kind and time."""
+
+    def result(self, result_id: int) -> ResultRecord:
+        """Returns one result. Raises UnknownRun."""
+        ...
+
+    def result_of_run(self, run_id: int) -> ResultRecord | None:
+        """Returns the result of that run, if it has one."""
+        ...
+
+    def latest(self, kind: str, symbol: str, before: datetime | None = None) -> ResultRecord | None:
+        """Returns the newest *scheduled* result of an earlier slot than `before` (None: newest of all)."""
+        ...
+
+    def results(self, limit: int, kind: str | None = None, symbol: str | None = None) -> Sequence[ResultRecord]:
+        """Returns the newest results first."""
+        ...
+
+
+class Outbox(Protocol):
+    """Results stored but not yet announced."""
+
+    def batch(self, limit: int) -> AbstractContextManager[OutboxBatch]:
+        """Locks up to `limit` unpublished rows, skipping those another publisher holds; released at exit."""
+        ...
+
+    def backlog(self) -> int:
+        """Returns how many rows wait."""
+        ...
+
+
+class OutboxBatch(Protocol):
+    """Rows held by this publisher until the context ends."""
+
+    results: Sequence[ResultRecord]
+
+    def mark_published(self, stream_ids: Mapping[int, str]) -> None:
+        """Marks {result id: stream entry id} as announced; commits with the context."""
+        ...
+
+
+class ResultStream(Protocol):
+    """Where subscribers read results: one stream per kind, at least once, to be de-duplicated by result id."""
+
+    def publish(self, results: Sequence[ResultRecord]) -> Mapping[int, str]:
+        """Appends the results; returns {result id: entry id}. Raises BrokerUnavailable; nothing is lost then."""
+        ...
+
+
+class Hints(Protocol):
+    """Messages that point a worker at a run. They may be lost, late, doubled or reordered."""
+
+    def hint(self, kind: str, run_id: int) -> None:
+        """Sends one message. Raises BrokerUnavailable; the row waits for the sweeper then."""
+        ...
+
+    def launch(self, run_id: int) -> None:
+        """Asks a worker to build the chord of a requested pipeline. Raises BrokerUnavailable as `hint` does."""
+        ...
+
+    def tick(self, schedule: str) -> None:
+        """Asks for a schedule's current slot now. Raises BrokerUnavailable as `hint` does."""
+        ...
+
+    def nudge_publisher(self) -> None:
+        """Asks for the outbox to be published; a nudge already on its way is not doubled. Never raises."""
+        ...
+
+    def queued(self, kind: str) -> int:
+        """Returns how many messages wait in the queue of that kind."""
+        ...
+
+
+class MarketData(Protocol):
+    """Closed candles of one market, whatever its source: replayed, simulated or an exchange."""
+
+    def candles(self, symbol: str, at: datetime, limit: int) -> Candles:
+        """Returns up to `limit` candles that were closed at the wall-clock instant `at`, oldest first.
+
+        The same arguments give the same candles, so that a repeated run gives the same answer.
+
+        Raises:
+            UnknownSymbol: the market does not list it.
+            InsufficientData: fewer than `market.min_candles` are there.
+            StaleInput: the newest one is older than `market.max_candle_age_timeframes` (a gap, or a replay's end).
+        """
+        ...
+
+    def symbols(self) -> Sequence[str]:
+        """Returns the symbols of the market, in a stable order."""
+        ...
+
+    def timeframe(self, symbol: str) -> str:
+        """Returns the timeframe of the symbol's candles."""
+        ...
+
+    def market_time(self, symbol: str, at: datetime) -> datetime:
+        """Returns the market's own time at a wall-clock instant (they differ in a replay)."""
+        ...
+
+
+class Sovereign(Protocol):
+    """The language-model service."""
+
+    def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Returns the answer within the total deadline, or raises from the aaos error tree."""
+        ...
+
+
+class SovereignLedger(Protocol):
+    """Every call to the model, written before it is made and after it is answered."""
+
+    def answered(self, run_id: int, request: ModelRequest) -> ModelAnswer | None:
+        """Returns an answer already paid for by an earlier attempt of this run, if there is one."""
+        ...
+
+    def begin(self, run: ClaimedRun, request: ModelRequest) -> int:
+        """Records that a call is about to be made, abandoning earlier unanswered ones; returns its id."""
+        ...
+
+    def settle(self, call_id: int, answer: ModelAnswer) -> None:
+        """Records the answer."""
+        ...
+
+    def fail(self, call_id: int, code: str, message: str) -> None:
+        """Records that the call failed."""
+        ...
+
+
+class Alerts(Protocol):
+    """What an operator should see."""
+
+    def raise_alert(self, kind: str, message: str, details: Mapping[str, Any]) -> None:
+        """Stores an alert; the same kind and message within a minute is stored once."""
+        ...
+
+
+class LeaseKeeper(Protocol):
+    """Keeps the leases of this process's runs alive."""
+
+    def holding(self, run: ClaimedRun) -> AbstractContextManager[Callable[[], bool]]:
+        """Renews the lease while the context lasts; the value tells whether it is still held."""
+        ...

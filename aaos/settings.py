@@ -1,0 +1,208 @@
+"""config/*.yaml and the environment, validated once into one frozen object.
+
+Every file `config/<section>.yaml` is a section; its schema is the frozen dataclass that uses it. Unknown
+keys are refused. Environment variables win over files: addresses and secrets as `AAOS_BROKER_URL`,
+single keys as `AAOS_<SECTION>__<KEY>`, for example `AAOS_RUNS__LEASE_S=10`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import yaml
+from annotated_types import Ge, Le
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from aaos.domain.decision import DecisionRules
+from aaos.domain.market import MarketSettings
+from aaos.domain.market_clock import slot_width_ms
+from aaos.domain.regime import RegimeParams
+from aaos.domain.runs import RunRules
+from aaos.domain.schedules import Kind, Schedule, check_dependencies
+from aaos.domain.signals import SignalParams
+from aaos.domain.sovereign import SovereignSettings
+from aaos.errors import ConfigError, UnknownKind
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+# Stages of a decision that no schedule names; they have queues and limits like any other kind.
+STAGE_KINDS = ("trading_context", "trading_analysis")
+HOUSEKEEPING_QUEUES = ("result_publishing", "maintenance")
+
+
+@dataclass(frozen=True, slots=True, config={"extra": "forbid"})
+class Voter:
+    """One voice in a decision: a model, and what it is asked to weigh first."""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    stance: Annotated[str, Field(pattern="^(trend|reversal|risk)$")] = "trend"
+
+
+class _ConfigDirectory(PydanticBaseSettingsSource):
+    """Reads `<directory>/<section>.yaml` for every section of the settings class."""
+
+    directory: ClassVar[Path] = PROJECT_ROOT / "config"
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        if not self.directory.is_dir():
+            raise ConfigError(f"no configuration directory {self.directory}; name one with AAOS_CONFIG_DIR")
+        return {path.stem: _read_yaml(path) for path in sorted(self.directory.glob("*.yaml"))}
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    return {} if content is None else content
+
+
+class Settings(BaseSettings):
+    """All that can be configured; immutable, and hashed into the audit trail."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AAOS_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_url: SecretStr | None = None
+    database_url: SecretStr = SecretStr("postgresql+psycopg://127.0.0.1:5432/aaos")
+    sovereign_url: str = "http://127.0.0.1:8000/v1"
+    sovereign_api_key: SecretStr | None = None
+    speed: Annotated[float, Ge(0.1), Le(10_000)] = 1.0
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    runs: RunRules = RunRules()
+    schedules: dict[str, Schedule]
+    kinds: dict[str, Kind]
+    voters: Annotated[dict[str, Voter], Field(min_length=1, max_length=6)]
+    market: MarketSettings = MarketSettings()
+    signals: SignalParams = SignalParams()
+    regime: RegimeParams = RegimeParams()
+    decision: DecisionRules = DecisionRules()
+    sovereign: SovereignSettings = SovereignSettings()
+    local: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _ConfigDirectory(settings_cls)
+
+    @field_validator("database_url", mode="before")
+    @classmethod
+    def _use_psycopg(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for plain in ("postgresql://", "postgres://"):
+            if text.startswith(plain):
+                return "postgresql+psycopg://" + text[len(plain) :]
+        if not text.startswith("postgresql+psycopg://"):
+            raise ValueError("must start with postgresql:// (AAOS_DATABASE_URL)")
+        return text
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Settings:
+        check_dependencies(self.schedules)
+        for name in (*self.schedules, *STAGE_KINDS):
+            if name not in self.kinds:
+                raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
+        for name, schedule in self.schedules.items():
+            slot_width_ms(schedule.every_s, self.speed)
+        if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
+        return self
+
+    @cached_property
+    def redis_address(self) -> str:
+        """The Redis of result streams and chord counters: AAOS_REDIS_URL, else the broker's."""
+        return (self.redis_url or self.broker_url).get_secret_value()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over everything but addresses and secrets."""
+        plain = self.model_dump(mode="json", exclude={"broker_url", "redis_url", "database_url", "sovereign_api_key"})
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def enabled_schedules(self) -> dict[str, Schedule]:
+        """The schedules beat ticks."""
+        return {name: schedule for name, schedule in self.schedules.items() if schedule.enabled}
+
+    def kind(self, name: str) -> Kind:
+        """Returns the kind of that name; raises UnknownKind naming the known ones."""
+        try:
+            return self.kinds[name]
+        except KeyError:
+            raise UnknownKind(f"no task kind {name!r}; known kinds: {', '.join(sorted(self.kinds))}") from None
+
+    def slot_width_ms(self, schedule: str) -> int:
+        """Returns the width of a slot of that schedule in wall-clock milliseconds, speed applied."""
+        return slot_width_ms(self.schedules[schedule].every_s, self.speed)
+
+    def max_age_s(self, schedule: str) -> float:
+        """Returns how old (wall-clock seconds, speed applied) a result of that schedule may be when it is used."""
+        return self.schedules[schedule].max_age_factor * self.slot_width_ms(schedule) / 1000
+
+    def start_within_s(self, kind: str) -> float:
+        """Returns how long a scheduled run may stay pending before its answer would come too late to be used.
+
+        Never less than the run's own time limit, so that a backlog at high replay speed is worked off.
+        """
+        if self.schedules[kind].depends_on:
+            return self.kinds[kind].timeout_seconds
+        return max(self.max_age_s(kind), self.kinds[kind].timeout_seconds)
+
+
+def load_settings(config_dir: Path | None = None, **overrides: Any) -> Settings:
+    """Returns the settings from `config_dir` (default: AAOS_CONFIG_DIR, else ./config of the project).
+
+    Raises:
+        ConfigError: naming file or variable, key, value and allowed range.
+    """
+    directory = config_dir or Path(os.environ.get("AAOS_CONFIG_DIR", PROJECT_ROOT / "config"))
+    _ConfigDirectory.directory = directory
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, directory)) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Returns this process's settings, read once."""
+    return load_settings()
+
+
+def _explain(error: ValidationError, directory: Path) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=True):
+        section, *rest = [str(part) for part in problem["loc"]] or ["settings"]
+        place = ".".join([section, *rest])
+        source = f"{directory / section}.yaml" if rest else f"AAOS_{section.upper()}"
+        shown = "" if _is_secret(section) else f" = {_short(problem.get('input'))}"
+        lines.append(f"{place}{shown}: {problem['msg']} ({source})")
+    return "; ".join(lines)
+
+
+def _is_secret(section: str) -> bool:
+    return section.endswith(("_url", "_key", "password", "token"))
+
+
+def _short(value: Any) -> str:
+    text = "(mapping)" if isinstance(value, Mapping) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
