@@ -1,0 +1,212 @@
+"""The only place that builds adapters and hands them to services."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from aaos.adapters.leases import ThreadLeaseKeeper
+from aaos.adapters.market.book import CandleSwitch, MarketBook
+from aaos.adapters.market.played import PlayedMarket
+from aaos.adapters.postgres.database import Database
+from aaos.adapters.postgres.ledger import PostgresAlerts, PostgresSovereignLedger
+from aaos.adapters.postgres.market import PostgresMarketStore
+from aaos.adapters.postgres.results import PostgresOutbox, PostgresResultStore
+from aaos.adapters.postgres.runs import PostgresRunStore
+from aaos.adapters.redis.flags import RedisFlag, connect
+from aaos.adapters.redis.streams import RedisResultStream
+from aaos.domain.runs import ClaimedRun, Completed, Dependency, Outcome
+from aaos.ports import Recovery
+from aaos.services.analyze_technicals import analyze_technicals
+from aaos.services.cast_vote import cast_vote
+from aaos.services.decide_trade import decide_trade
+from aaos.services.detect_regime import detect_regime
+from aaos.services.execute_run import Execution, KindLimits, Work, execute_run
+from aaos.services.freeze_context import freeze_context
+from aaos.services.publish_results import publish_results
+from aaos.services.recover_runs import recover_at_start, recover_runs
+from aaos.services.request_run import Requested, request_run
+from aaos.services.tick_schedule import Ticked, tick_schedule
+from aaos.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from aaos.adapters.celery.hints import CeleryHints
+    from aaos.adapters.sovereign.client import SovereignClient
+
+PUBLISHER_FLAG = "aaos:publisher:nudged"
+
+
+class Container:
+    """The adapters of one process, built when first needed, and the services bound to them."""
+
+    def __init__(self, configuration: Settings, pool_size: int = 4) -> None:
+        self.settings = configuration
+        self._pool_size = pool_size
+
+    # --- adapters ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def database(self) -> Database:
+        """PostgreSQL."""
+        return Database(self.settings.database_url.get_secret_value(), self._pool_size)
+
+    @cached_property
+    def runs(self) -> PostgresRunStore:
+        """Runs."""
+        return PostgresRunStore(self.database, self.settings.runs)
+
+    @cached_property
+    def results(self) -> PostgresResultStore:
+        """Results."""
+        return PostgresResultStore(self.database)
+
+    @cached_property
+    def outbox(self) -> PostgresOutbox:
+        """Results not announced yet."""
+        return PostgresOutbox(self.database)
+
+    @cached_property
+    def ledger(self) -> PostgresSovereignLedger:
+        """Calls to Sovereign."""
+        return PostgresSovereignLedger(self.database)
+
+    @cached_property
+    def alerts(self) -> PostgresAlerts:
+        """What an operator should see."""
+        return PostgresAlerts(self.database)
+
+    @cached_property
+    def market_store(self) -> PostgresMarketStore:
+        """Series in use, their candles and clocks."""
+        return PostgresMarketStore(self.database)
+
+    @cached_property
+    def market(self) -> PlayedMarket:
+        """The market the pipeline works on."""
+        chosen = self.settings.market
+        book = MarketBook(self.market_store, chosen, self.settings.speed)
+        return PlayedMarket(book, CandleSwitch(self.market_store, chosen), chosen)
+
+    @cached_property
+    def keeper(self) -> ThreadLeaseKeeper:
+        """This process's leases."""
+        return ThreadLeaseKeeper(self.runs.renew, self.settings.runs.heartbeat_s)
+
+    @cached_property
+    def publisher_flag(self) -> RedisFlag:
+        """Up while a nudge to the publisher is on its way."""
+        return RedisFlag(connect(self.settings.redis_address), PUBLISHER_FLAG)
+
+    @cached_property
+    def stream(self) -> RedisResultStream:
+        """Result streams."""
+        return RedisResultStream(connect(self.settings.redis_address), self.settings.runs.stream_maxlen)
+
+    @cached_property
+    def hints(self) -> CeleryHints:
+        """Messages to workers."""
+        from celery import Celery
+
+        from aaos.adapters.celery.hints import CeleryHints
+
+        app = Celery("aaos-client", config_source="celeryconfig", set_as_current=False)
+        return CeleryHints(app, self.publisher_flag)
+
+    @cached_property
+    def sovereign(self) -> SovereignClient:
+        """The language-model service."""
+        from aaos.adapters.sovereign.client import SovereignClient
+
+        key = self.settings.sovereign_api_key
+        return SovereignClient(
+            self.settings.sovereign_url, self.settings.sovereign, None if key is None else key.get_secret_value()
+        )
+
+    # --- services ---------------------------------------------------------------------------------------
+
+    def execute(self, run_id: int, owner: str, kind: str, work: Work) -> Execution:
+        """Runs one delivery of a run's message; see `execute_run`."""
+        limits = self.settings.kinds[kind]
+        return execute_run(
+            run_id,
+            owner,
+            KindLimits(limits.max_concurrent, limits.publish),
+            work,
+            self.runs,
+            self.keeper,
+            self.settings.runs,
+        )
+
+    def analyze_technicals(self, run: ClaimedRun, _: Sequence[Dependency]) -> Completed:
+        """See the service."""
+        return analyze_technicals(run, self.market, self.settings.signals, self.settings.market)
+
+    def detect_regime(self, run: ClaimedRun, _: Sequence[Dependency]) -> Completed:
+        """See the service."""
+        return detect_regime(run, self.market, self.results, self.settings.regime, self.settings.market)
+
+    def freeze_context(self, run: ClaimedRun, dependencies: Sequence[Dependency]) -> Completed:
+        """See the service."""
+        return freeze_context(run, dependencies, self.market, self.results, self.database, self.settings)
+
+    def cast_vote(self, run: ClaimedRun, _: Sequence[Dependency]) -> Outcome:
+        """See the service."""
+        return cast_vote(run, self.results, self.sovereign, self.ledger, self.settings)
+
+    def decide_trade(self, run: ClaimedRun, dependencies: Sequence[Dependency]) -> Completed:
+        """See the service."""
+        return decide_trade(run, dependencies, self.settings.decision, len(self.settings.voters))
+
+    def tick(self, schedule: str) -> Ticked:
+        """See `tick_schedule`."""
+        return tick_schedule(schedule, self.market.symbols(), self.settings, self.runs, self.database)
+
+    def request(self, kind: str, symbol: str, key: str | None = None) -> Requested:
+        """See `request_run`."""
+        return request_run(kind, symbol, key, self.settings, self.market, self.runs, self.hints)
+
+    def publish(self) -> int:
+        """See `publish_results`."""
+        return publish_results(self.outbox, self.stream, self.settings.runs.publish_batch)
+
+    def recover(self) -> Recovery:
+        """See `recover_runs`."""
+        return recover_runs(self.settings.kinds, self.runs, self.hints, self.alerts)
+
+    def recover_at_start(self) -> Sequence[int]:
+        """See `recover_at_start`."""
+        return recover_at_start(self.settings.schedules, self.runs, self.alerts)
+
+
+_lock = threading.Lock()
+_container: Container | None = None
+
+
+def container() -> Container:
+    """Returns this process's container."""
+    global _container
+    with _lock:
+        if _container is None:
+            _container = Container(settings())
+        return _container
+
+
+def reset() -> None:
+    """Forgets this process's container; the next call of `container` builds a new one."""
+    global _container
+    _container = None
+
+
+def _after_fork() -> None:
+    """Connections, locks and threads of the parent are of no use in a forked child, and harmful if used."""
+    global _lock
+    _lock = threading.Lock()
+    if _container is not None and "database" in _container.__dict__:
+        _container.database.forget()
+    reset()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,156 @@
+"""One run from claim to final state: what every task does around its own work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+
+from aaos.domain.runs import (
+    Answer,
+    ClaimedRun,
+    ClaimRefused,
+    Completed,
+    Dependency,
+    Failed,
+    Outcome,
+    Refusal,
+    RunRules,
+    Skipped,
+    State,
+    first_unmet,
+    retry_delay_s,
+)
+from aaos.errors import AaosError, DatabaseUnavailable, FenceLost, StaleInput, TransientError
+from aaos.ports import Ended, LeaseKeeper, RunStore
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+Work = Callable[[ClaimedRun, Sequence[Dependency]], Outcome]
+# Between tries to store an answer while PostgreSQL is away: doubling from the first to the last.
+STORE_RETRY_FIRST_S = 0.2
+STORE_RETRY_LAST_S = 5.0
+REASON_MAX_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What came of one delivery of a run's message.
+
+    Attributes:
+        answer: [run id, final state] once the run is final, whoever did the work; None while it is not.
+        refusal: why this delivery stepped aside.
+        run: the claim, if it was granted.
+        ended: what ending the run brought about, if we ended it.
+    """
+
+    answer: Answer | None = None
+    refusal: Refusal | None = None
+    run: ClaimedRun | None = None
+    ended: Ended | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KindLimits:
+    """What `execute_run` must know about the run's kind."""
+
+    max_concurrent: int
+    publish: bool
+
+
+def execute_run(
+    run_id: int, owner: str, limits: KindLimits, work: Work, runs: RunStore, keeper: LeaseKeeper, rules: RunRules
+) -> Execution:
+    """Claims the run, does the work under a kept lease, and stores how it ended; steps aside if it may not.
+
+    The work's errors become the run's outcome; only a lost database or a lost fence ends without one.
+
+    Raises:
+        DatabaseUnavailable: the run could not be claimed, or its outcome not stored before its deadline.
+    """
+    claim = runs.claim(run_id, owner, limits.max_concurrent)
+    if isinstance(claim, ClaimRefused):
+        return _stepped_aside(run_id, claim)
+    with keeper.holding(claim):
+        outcome = _outcome(claim, work, runs, rules)
+        try:
+            return _settle(claim, outcome, limits, runs, rules)
+        except FenceLost as lost:
+            log.warning("fence_lost", run=run_id, kind=claim.kind, symbol=claim.symbol, fence=claim.fence, why=str(lost))
+            return Execution(run=claim)
+
+
+def _stepped_aside(run_id: int, claim: ClaimRefused) -> Execution:
+    log.debug("stepped_aside", run=run_id, why=claim.refusal.value)
+    answer: Answer | None = None
+    if claim.refusal is Refusal.FINAL and claim.state is not None:
+        answer = [run_id, claim.state.value]
+    return Execution(answer=answer, refusal=claim.refusal)
+
+
+def _outcome(run: ClaimedRun, work: Work, runs: RunStore, rules: RunRules) -> Outcome | TransientError:
+    try:
+        dependencies = runs.dependencies(run.id) if run.dependent else ()
+        unmet = first_unmet(dependencies)
+        if unmet is not None:
+            detail = f": {unmet.reason}" if unmet.reason else ""
+            return Skipped(f"dependency {unmet.kind} (run {unmet.run_id}) {unmet.state.value}{detail}"[:REASON_MAX_CHARS])
+        return work(run, dependencies)
+    except FenceLost as lost:
+        # Not ours any more; whatever we store is refused, and says so.
+        return Failed("agent_crash", _reason(lost))
+    except StaleInput as stale:
+        return Skipped(f"stale input: {stale}")
+    except TransientError as error:
+        return error if run.attempt < rules.max_attempts else Failed(error.failure_source, _reason(error))
+    except AaosError as error:
+        return Failed(error.failure_source, _reason(error))
+    except MemoryError:
+        # Raised further it would take the whole worker down, and with it the runs beside this one.
+        return Failed("internal", "out of memory")
+    except Exception as error:
+        log.exception("run_broke", run=run.id, kind=run.kind, symbol=run.symbol)
+        return Failed("internal", _reason(error))
+
+
+def _settle(
+    run: ClaimedRun, outcome: Outcome | TransientError, limits: KindLimits, runs: RunStore, rules: RunRules
+) -> Execution:
+    if isinstance(outcome, TransientError):
+        retry_in_s = retry_delay_s(rules, run.attempt)
+        _store(run.deadline, lambda: runs.release(run, retry_in_s, _reason(outcome)))
+        log.warning("run_released", run=run.id, kind=run.kind, symbol=run.symbol, retry_in_s=retry_in_s, why=str(outcome))
+        return Execution(run=run)
+    if isinstance(outcome, Completed):
+        ended = _store(run.deadline, lambda: runs.complete(run, outcome, limits.publish))
+        log.info("run_completed", run=run.id, kind=run.kind, symbol=run.symbol, slot=run.slot.isoformat())
+        return Execution([run.id, State.COMPLETED.value], run=run, ended=ended)
+    ended = _store(run.deadline, lambda: runs.end(run, outcome))
+    state = State.FAILED if isinstance(outcome, Failed) else State.SKIPPED
+    log.warning("run_" + state.value, run=run.id, kind=run.kind, symbol=run.symbol, why=outcome.reason)
+    return Execution([run.id, state.value], run=run, ended=ended)
+
+
+def _store(deadline: datetime, write: Callable[[], T]) -> T:
+    """Tries until the database takes it or the run's deadline has passed; the work is kept meanwhile."""
+    give_up_at = time.monotonic() + max(0.0, (deadline - datetime.now(deadline.tzinfo)).total_seconds())
+    pause_s = STORE_RETRY_FIRST_S
+    while True:
+        try:
+            return write()
+        except DatabaseUnavailable as error:
+            if time.monotonic() + pause_s > give_up_at:
+                raise
+            log.warning("database_away", retry_in_s=pause_s, why=str(error))
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, STORE_RETRY_LAST_S)
+
+
+def _reason(error: BaseException) -> str:
+    name = "" if isinstance(error, AaosError) else f"{type(error).__name__}: "
+    return f"{name}{error}"[:REASON_MAX_CHARS]

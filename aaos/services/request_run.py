@@ -1,0 +1,64 @@
+"""An ad-hoc request from a shell or a command line: one run, or a whole pipeline, under the caller's key."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from aaos.errors import UnknownKind, UnknownSymbol
+from aaos.ports import Hints, MarketData, RunStore
+from aaos.services.tick_schedule import STAGES, new_run
+from aaos.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What a request led to; `created` is False when the key had its run already."""
+
+    run_id: int
+    kind: str
+    symbol: str
+    request_key: str
+    created: bool
+
+
+def request_run(
+    kind: str, symbol: str, key: str | None, settings: Settings, market: MarketData, runs: RunStore, hints: Hints
+) -> Requested:
+    """Inserts the run unless the key has one, and points a worker at it.
+
+    A decision gets inputs of its own, made for it: they are fresh by construction.
+
+    Raises:
+        UnknownKind, UnknownSymbol: nothing was inserted.
+        DatabaseUnavailable: nothing was inserted.
+        BrokerUnavailable: the run is stored; it starts as soon as the broker is back.
+    """
+    _check(kind, symbol, settings, market)
+    request_key = key or f"adhoc:{uuid.uuid4().hex}"
+    spec = new_run(kind, symbol, settings, request_key)
+    if not spec.dependent:
+        run_id, created = runs.insert_request(spec)
+        if created:
+            hints.hint(kind, run_id)
+        return Requested(run_id, kind, symbol, request_key, created)
+    inputs = [
+        (new_run(needed, symbol, settings, f"{request_key}:{needed}"), None)
+        for needed in settings.schedules[kind].depends_on
+    ]
+    stage = new_run(STAGES[kind], symbol, settings, f"{request_key}:{STAGES[kind]}") if kind in STAGES else None
+    plans = runs.insert_pipeline(spec, [symbol], None, stage, inputs)
+    if not plans:
+        run_id, _ = runs.insert_request(spec)
+        return Requested(run_id, kind, symbol, request_key, False)
+    hints.launch(plans[0].run_id)
+    return Requested(plans[0].run_id, kind, symbol, request_key, True)
+
+
+def _check(kind: str, symbol: str, settings: Settings, market: MarketData) -> None:
+    if kind not in settings.schedules:
+        known = ", ".join(sorted(settings.schedules))
+        raise UnknownKind(f"{kind!r} cannot be requested; these can: {known}")
+    known_symbols = market.symbols()
+    if symbol not in known_symbols:
+        raise UnknownSymbol(f"no symbol {symbol!r} in this market; it has: {', '.join(known_symbols)}")

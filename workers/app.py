@@ -1,0 +1,121 @@
+"""The Celery app and the one base task: claim → heartbeat → service → complete."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import structlog
+from celery import Celery, Task, signals
+from celery.exceptions import SoftTimeLimitExceeded
+
+from aaos.bootstrap import Container, container
+from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome
+from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
+from aaos.logs import configure_logging
+from aaos.settings import settings
+from workers.processes import die_with_parent, require_shared_memory
+
+# A header task whose run is being worked on elsewhere looks again after this long.
+LOOK_AGAIN_S = 0.5
+# Between the soft limit, which lets the run be marked as timed out, and the hard one, which kills the child.
+HARD_LIMIT_MARGIN_S = 5
+HOSTNAME = socket.gethostname()
+MODULES = ["technical", "regime", "decision", "sovereign", "results", "maintenance"]
+
+log = structlog.get_logger()
+
+# SIGTERM as a soft shutdown (see celeryconfig.py); read by Celery when the worker starts.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
+
+
+class RunTask(Task):  # type: ignore[misc]
+    """A task that executes one run; its argument is the run's id, its body the service for the claimed run.
+
+    It returns [run id, final state], the same at each delivery, since a chord counts header results by value.
+    Delivered while the run is not its to take, it steps aside; as the header of a chord it looks again until
+    the run is final, because a header that returns counts as done.
+    """
+
+    abstract = True
+    # Called with a run's id, while the body's signature is the service's: Celery must not compare the two.
+    typing = False
+    # A header task looks again for as long as its run is not final; the run's own deadline bounds that.
+    max_retries = None
+    default_retry_delay = LOOK_AGAIN_S
+    kind: ClassVar[str]
+
+    def __call__(self, run_id: int) -> Answer | None:
+        """Executes one delivery."""
+        c = container()
+        try:
+            execution = c.execute(run_id, self.owner(), self.name, self.work)
+        except DatabaseUnavailable as error:
+            log.warning("database_away", run=run_id, kind=self.name, why=str(error))
+            return self.look_again()
+        if execution.ended is not None and execution.run is not None:
+            from workers.pipelines import continue_after
+
+            continue_after(c, execution.run, execution.ended)
+        return execution.answer or self.look_again()
+
+    def work(self, run: ClaimedRun, dependencies: Sequence[Dependency]) -> Outcome:
+        """Calls the task's body; Celery's soft time limit becomes the run's timeout."""
+        try:
+            outcome: Outcome = self.run(run, dependencies)
+        except SoftTimeLimitExceeded:
+            raise RunTimeout(f"not done after {self.soft_time_limit:g} s") from None
+        return outcome
+
+    def look_again(self) -> None:
+        """Steps aside: for good, or in a chord until a little later."""
+        if self.request.chord:
+            raise self.retry(countdown=LOOK_AGAIN_S)
+
+    def owner(self) -> str:
+        """Returns host:pid:task id."""
+        return f"{HOSTNAME}:{os.getpid()}:{self.request.id}"
+
+
+def run_task(kind: str) -> Callable[[Callable[..., Outcome]], RunTask]:
+    """Declares the task of a kind, with the kind's name, queue and time limits.
+
+    Threads pools ignore time limits: work there keeps its own deadlines.
+    """
+    timeout_s = settings().kinds[kind].timeout_seconds
+    return app.task(  # type: ignore[no-any-return]
+        base=RunTask, name=kind, soft_time_limit=timeout_s, time_limit=timeout_s + HARD_LIMIT_MARGIN_S
+    )
+
+
+@signals.setup_logging.connect
+def _use_our_logging(**_: Any) -> None:
+    configure_logging(settings().log_level)
+
+
+@signals.worker_init.connect
+def _check_machine(sender: Any, **_: Any) -> None:
+    require_shared_memory(sender.pool_cls)
+
+
+@signals.worker_process_init.connect
+def _pool_child_started(**_: Any) -> None:
+    die_with_parent()
+
+
+@signals.worker_ready.connect
+def _report_orphans(**_: Any) -> None:
+    c: Container = container()
+    try:
+        c.recover_at_start()
+    except (DatabaseUnavailable, BrokerUnavailable) as error:
+        log.warning("orphans_not_listed", why=str(error))
+
+
+import workers.beat  # noqa: E402  (registers beat's entries on the app made above)
+
+__all__ = ["RunTask", "app", "run_task", "workers"]

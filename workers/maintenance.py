@@ -1,0 +1,33 @@
+"""Ticks and the sweep: what beat asks for."""
+
+import structlog
+
+from aaos.bootstrap import container
+from aaos.services.launch_pipeline import plan_pipeline
+from workers import pipelines
+from workers.app import app
+
+log = structlog.get_logger()
+
+
+@app.task(name="tick")  # type: ignore[untyped-decorator]
+def tick(schedule: str) -> None:
+    """Inserts the current slot's runs of a schedule and points workers at them."""
+    c = container()
+    pipelines.send_ticked(c, c.tick(schedule))
+
+
+@app.task(name="launch_pipeline")  # type: ignore[untyped-decorator]
+def launch_pipeline(run_id: int) -> None:
+    """Sends the chord of a pipeline requested from a shell."""
+    c = container()
+    pipelines.launch(c, plan_pipeline(run_id, c.runs))
+
+
+@app.task(name="recover_runs")  # type: ignore[untyped-decorator]
+def recover_runs() -> None:
+    """Recovers lost runs, then ticks what a lost tick left out."""
+    c = container()
+    c.recover()
+    for schedule in c.settings.enabled_schedules:
+        pipelines.send_ticked(c, c.tick(schedule))

@@ -1,0 +1,40 @@
+"""What a worker process asks of its machine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+from typing import Any
+
+from aaos.errors import StartupError
+
+PR_SET_PDEATHSIG = 1
+SHARED_MEMORY = "/dev/shm"
+
+
+def die_with_parent() -> None:
+    """Makes the kernel kill this pool child when its master dies: an orphan would hold runs nobody waits for."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It died between fork and here.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def require_shared_memory(pool: Any) -> None:
+    """Raises StartupError when the prefork pool could not make its semaphores."""
+    if "prefork" not in str(getattr(pool, "__module__", pool)) or not sys.platform.startswith("linux"):
+        return
+    try:
+        with tempfile.TemporaryFile(dir=SHARED_MEMORY):
+            return
+    except OSError as error:
+        raise StartupError(
+            f"{SHARED_MEMORY} is not writable ({error.strerror}), which the prefork pool needs; "
+            "mount it (mount -t tmpfs tmpfs /dev/shm) or start the worker with -P threads"
+        ) from error
