@@ -160,9 +160,10 @@ class Container:
         """See the service."""
         return decide_trade(run, dependencies, self.settings.decision, len(self.settings.voters))
 
-    def tick(self, schedule: str) -> Ticked:
+    def tick(self, schedule: str, *, repair: bool = False) -> Ticked:
         """See `tick_schedule`."""
-        return tick_schedule(schedule, self.market.symbols(), self.settings, self.runs, self.database)
+        symbols = self.market.symbols()
+        return tick_schedule(schedule, symbols, self.settings, self.runs, self.database, repair=repair)
 
     def request(self, kind: str, symbol: str, key: str | None = None) -> Requested:
         """See `request_run`."""

@@ -57,7 +57,7 @@ class AaosError(Exception):
 class TransientError(AaosError):
     """Worth trying again later."""
 
-    failure_source = "network"
+    failure_source: ClassVar[FailureSource] = "network"
 
 
 class NetworkError(TransientError):
@@ -67,7 +67,7 @@ class NetworkError(TransientError):
 class DatabaseUnavailable(TransientError):
     """PostgreSQL cannot be reached or refuses connections."""
 
-    failure_source = "database"
+    failure_source: ClassVar[FailureSource] = "database"
 
 
 class BrokerUnavailable(TransientError):
@@ -77,7 +77,7 @@ class BrokerUnavailable(TransientError):
 class RateLimited(TransientError):
     """Asked too often."""
 
-    failure_source = "rate_limited"
+    failure_source: ClassVar[FailureSource] = "rate_limited"
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -87,19 +87,19 @@ class RateLimited(TransientError):
 class SovereignTimeout(TransientError):
     """The model did not answer within the request's total deadline."""
 
-    failure_source = "sovereign_timeout"
+    failure_source: ClassVar[FailureSource] = "sovereign_timeout"
 
 
 class SovereignUnavailable(TransientError):
     """The model service failed (429, 5xx, connection refused)."""
 
-    failure_source = "sovereign_error"
+    failure_source: ClassVar[FailureSource] = "sovereign_error"
 
 
 class InputError(AaosError):
     """This run cannot succeed with what it was given."""
 
-    failure_source = "validation"
+    failure_source: ClassVar[FailureSource] = "validation"
 
 
 class UnknownSymbol(InputError):
@@ -129,7 +129,7 @@ class StaleInput(InputError):
 class SovereignRequestRefused(InputError):
     """The model service refuses the request itself (4xx other than 429)."""
 
-    failure_source = "sovereign_error"
+    failure_source: ClassVar[FailureSource] = "sovereign_error"
 
 
 class ContextTooLarge(InputError):
@@ -139,7 +139,7 @@ class ContextTooLarge(InputError):
 class ModelOutputError(AaosError):
     """The model's answer is not usable."""
 
-    failure_source = "sovereign_invalid"
+    failure_source: ClassVar[FailureSource] = "sovereign_invalid"
 
 
 class SovereignInvalidResponse(ModelOutputError):
@@ -153,7 +153,7 @@ class SovereignInvalidResponse(ModelOutputError):
 class RunTimeout(AaosError):
     """The run's deadline passed."""
 
-    failure_source = "timeout"
+    failure_source: ClassVar[FailureSource] = "timeout"
 
 
 class RunFailed(AaosError):
@@ -167,7 +167,7 @@ class WaitTimeout(AaosError):
 class FenceLost(AaosError):
     """Another worker holds the run; this one's writes are refused."""
 
-    failure_source = "agent_crash"
+    failure_source: ClassVar[FailureSource] = "agent_crash"
 
 
 class InvariantViolation(AaosError):

@@ -47,8 +47,14 @@ def configure_logging(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # One line per HTTP request and per task received says nothing that the run's own line does not.
+    logging.getLogger("celery.beat").addFilter(_housekeeping)
     for noisy in ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _housekeeping(record: logging.LogRecord) -> bool:
+    """Keeps beat's ticks and drops its housekeeping, which would fill the log every few seconds."""
+    return not any(task in record.getMessage() for task in ("(recover_runs)", "(publish_results)"))
 
 
 class _RedactingFormatter(logging.Formatter):

@@ -34,6 +34,7 @@ from aaos.errors import ConfigError, UnknownKind
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # Stages of a decision that no schedule names; they have queues and limits like any other kind.
 STAGE_KINDS = ("trading_context", "trading_analysis")
+SHOWN_MAX_CHARS = 60
 HOUSEKEEPING_QUEUES = ("result_publishing", "maintenance")
 
 
@@ -50,7 +51,8 @@ class _ConfigDirectory(PydanticBaseSettingsSource):
 
     directory: ClassVar[Path] = PROJECT_ROOT / "config"
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (pydantic's)
+        """Returns nothing by itself; `__call__` reads all sections at once."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -71,7 +73,11 @@ class Settings(BaseSettings):
     """All that can be configured; immutable, and hashed into the audit trail."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AAOS_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="AAOS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
@@ -99,9 +105,10 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns what wins over what: arguments, then the environment, then the files."""
         return init_settings, env_settings, _ConfigDirectory(settings_cls)
 
     @field_validator("database_url", mode="before")
@@ -121,7 +128,7 @@ class Settings(BaseSettings):
         for name in (*self.schedules, *STAGE_KINDS):
             if name not in self.kinds:
                 raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
-        for name, schedule in self.schedules.items():
+        for schedule in self.schedules.values():
             slot_width_ms(schedule.every_s, self.speed)
         if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
@@ -205,4 +212,4 @@ def _is_secret(section: str) -> bool:
 
 def _short(value: Any) -> str:
     text = "(mapping)" if isinstance(value, Mapping) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return text if len(text) <= SHOWN_MAX_CHARS else text[: SHOWN_MAX_CHARS - 1] + "…"

@@ -33,7 +33,7 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
 
 
-class RunTask(Task):  # type: ignore[misc]
+class RunTask(Task):
     """A task that executes one run; its argument is the run's id, its body the service for the claimed run.
 
     It returns [run id, final state], the same at each delivery, since a chord counts header results by value.
@@ -56,12 +56,15 @@ class RunTask(Task):  # type: ignore[misc]
             execution = c.execute(run_id, self.owner(), self.name, self.work)
         except DatabaseUnavailable as error:
             log.warning("database_away", run=run_id, kind=self.name, why=str(error))
-            return self.look_again()
+            self.look_again()
+            return None
         if execution.ended is not None and execution.run is not None:
             from workers.pipelines import continue_after
 
             continue_after(c, execution.run, execution.ended)
-        return execution.answer or self.look_again()
+        if execution.answer is None:
+            self.look_again()
+        return execution.answer
 
     def work(self, run: ClaimedRun, dependencies: Sequence[Dependency]) -> Outcome:
         """Calls the task's body; Celery's soft time limit becomes the run's timeout."""

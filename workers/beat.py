@@ -15,10 +15,10 @@ from workers.app import app
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class SlotSchedule(schedule):  # type: ignore[misc]
+class SlotSchedule(schedule):
     """Due at every multiple of its width since 1970 (UTC), not so-and-so long after beat happened to start."""
 
-    def is_due(self, last_run_at: datetime) -> tuple[bool, float]:
+    def is_due(self, last_run_at: datetime) -> schedstate:
         """Returns whether a new slot began since `last_run_at`, and the seconds until the next one."""
         now_ms, width_ms = _ms(self.now()), round(self.seconds * 1000)
         slot_ms = slot_of(now_ms, width_ms)

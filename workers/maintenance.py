@@ -10,24 +10,24 @@ from workers.app import app
 log = structlog.get_logger()
 
 
-@app.task(name="tick")  # type: ignore[untyped-decorator]
+@app.task(name="tick")
 def tick(schedule: str) -> None:
     """Inserts the current slot's runs of a schedule and points workers at them."""
     c = container()
     pipelines.send_ticked(c, c.tick(schedule))
 
 
-@app.task(name="launch_pipeline")  # type: ignore[untyped-decorator]
+@app.task(name="launch_pipeline")
 def launch_pipeline(run_id: int) -> None:
     """Sends the chord of a pipeline requested from a shell."""
     c = container()
     pipelines.launch(c, plan_pipeline(run_id, c.runs))
 
 
-@app.task(name="recover_runs")  # type: ignore[untyped-decorator]
+@app.task(name="recover_runs")
 def recover_runs() -> None:
     """Recovers lost runs, then ticks what a lost tick left out."""
     c = container()
     c.recover()
     for schedule in c.settings.enabled_schedules:
-        pipelines.send_ticked(c, c.tick(schedule))
+        pipelines.send_ticked(c, c.tick(schedule, repair=True))

@@ -12,7 +12,7 @@ from typing import Any
 from aaos.errors import StartupError
 
 PR_SET_PDEATHSIG = 1
-SHARED_MEMORY = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 (where glibc puts POSIX semaphores; nothing is kept there)
 
 
 def die_with_parent() -> None:

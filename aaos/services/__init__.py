@@ -1,0 +1,1 @@
+"""Use cases: one verb per module, one public function. They know ports, never adapters."""

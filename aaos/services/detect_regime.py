@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aaos.domain.market import MarketSettings
-from aaos.domain.regime import RegimeParams, detect_regime as classify
+from aaos.domain.regime import RegimeParams
+from aaos.domain.regime import detect_regime as classify
 from aaos.domain.runs import ClaimedRun, Completed, Input
 from aaos.ports import MarketData, ResultStore
 

@@ -81,7 +81,7 @@ def execute_run(
         try:
             return _settle(claim, outcome, limits, runs, rules)
         except FenceLost as lost:
-            log.warning("fence_lost", run=run_id, kind=claim.kind, symbol=claim.symbol, fence=claim.fence, why=str(lost))
+            log.warning("fence_lost", run=run_id, kind=claim.kind, fence=claim.fence, why=str(lost))
             return Execution(run=claim)
 
 
@@ -97,18 +97,13 @@ def _outcome(run: ClaimedRun, work: Work, runs: RunStore, rules: RunRules) -> Ou
     try:
         dependencies = runs.dependencies(run.id) if run.dependent else ()
         unmet = first_unmet(dependencies)
-        if unmet is not None:
-            detail = f": {unmet.reason}" if unmet.reason else ""
-            return Skipped(f"dependency {unmet.kind} (run {unmet.run_id}) {unmet.state.value}{detail}"[:REASON_MAX_CHARS])
-        return work(run, dependencies)
-    except FenceLost as lost:
-        # Not ours any more; whatever we store is refused, and says so.
-        return Failed("agent_crash", _reason(lost))
+        return work(run, dependencies) if unmet is None else _skipped_for(unmet)
     except StaleInput as stale:
-        return Skipped(f"stale input: {stale}")
+        return Skipped(f"stale input: {stale}"[:REASON_MAX_CHARS])
     except TransientError as error:
         return error if run.attempt < rules.max_attempts else Failed(error.failure_source, _reason(error))
     except AaosError as error:
+        # A lost fence among them: what is then stored is refused, and says so.
         return Failed(error.failure_source, _reason(error))
     except MemoryError:
         # Raised further it would take the whole worker down, and with it the runs beside this one.
@@ -118,13 +113,18 @@ def _outcome(run: ClaimedRun, work: Work, runs: RunStore, rules: RunRules) -> Ou
         return Failed("internal", _reason(error))
 
 
+def _skipped_for(unmet: Dependency) -> Skipped:
+    detail = f": {unmet.reason}" if unmet.reason else ""
+    return Skipped(f"dependency {unmet.kind} (run {unmet.run_id}) {unmet.state.value}{detail}"[:REASON_MAX_CHARS])
+
+
 def _settle(
     run: ClaimedRun, outcome: Outcome | TransientError, limits: KindLimits, runs: RunStore, rules: RunRules
 ) -> Execution:
     if isinstance(outcome, TransientError):
         retry_in_s = retry_delay_s(rules, run.attempt)
         _store(run.deadline, lambda: runs.release(run, retry_in_s, _reason(outcome)))
-        log.warning("run_released", run=run.id, kind=run.kind, symbol=run.symbol, retry_in_s=retry_in_s, why=str(outcome))
+        log.warning("run_released", run=run.id, kind=run.kind, retry_in_s=retry_in_s, why=str(outcome))
         return Execution(run=run)
     if isinstance(outcome, Completed):
         ended = _store(run.deadline, lambda: runs.complete(run, outcome, limits.publish))
@@ -132,7 +132,7 @@ def _settle(
         return Execution([run.id, State.COMPLETED.value], run=run, ended=ended)
     ended = _store(run.deadline, lambda: runs.end(run, outcome))
     state = State.FAILED if isinstance(outcome, Failed) else State.SKIPPED
-    log.warning("run_" + state.value, run=run.id, kind=run.kind, symbol=run.symbol, why=outcome.reason)
+    log.warning("run_ended", state=state.value, run=run.id, kind=run.kind, symbol=run.symbol, why=outcome.reason)
     return Execution([run.id, state.value], run=run, ended=ended)
 
 

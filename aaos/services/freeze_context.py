@@ -30,8 +30,9 @@ def freeze_context(
     """
     inputs = {each.kind: each for each in dependencies}
     previous = results.latest(DECISION, run.symbol, before=run.slot) if run.scheduled else None
+    decided_at = None if previous is None else previous.analyzed_at
     for each in dependencies:
-        check_freshness(each, clock.now(), settings.max_age_s(each.kind), previous and previous.analyzed_at)
+        check_freshness(each, clock.now(), settings.max_age_s(each.kind), decided_at)
     technical, regime = _body(inputs["technical_analysis"]), _body(inputs["regime_detection"])
     as_of = datetime.fromisoformat(technical["as_of"])
     candles = market.candles(run.symbol, as_of, settings.market.history_candles).tail(PROMPT_CANDLES)
@@ -57,7 +58,9 @@ def check_freshness(
         raise InvariantViolation(f"run {dependency.run_id} ({dependency.kind}) is completed without a result")
     age_s = (now - dependency.analyzed_at).total_seconds()
     if age_s > max_age_s:
-        raise StaleInput(f"{dependency.kind} (run {dependency.run_id}) is {age_s:.1f} s old, {max_age_s:g} s are allowed")
+        raise StaleInput(
+            f"{dependency.kind} (run {dependency.run_id}) is {age_s:.1f} s old, {max_age_s:g} s are allowed"
+        )
     if previous_decision is not None and dependency.analyzed_at <= previous_decision:
         raise StaleInput(
             f"{dependency.kind} (run {dependency.run_id}) of {dependency.analyzed_at.isoformat()} is not newer than "

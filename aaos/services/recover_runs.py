@@ -35,7 +35,9 @@ def recover_at_start(schedules: Mapping[str, Schedule], runs: RunStore, alerts: 
     for orphan in orphans:
         schedule = schedules.get(orphan.kind)
         policy = schedule.on_restart if schedule is not None else "rerun"
-        skipped = policy == "skip" and runs.abandon_orphan(orphan.id, f"left running by {orphan.owner}; on_restart: skip")
+        skipped = policy == "skip" and runs.abandon_orphan(
+            orphan.id, f"left running by {orphan.owner}; on_restart: skip"
+        )
         message = f"{orphan.kind} {orphan.symbol} was left running by {orphan.owner}"
         log.warning("run_left_behind", run=orphan.id, kind=orphan.kind, symbol=orphan.symbol, policy=policy)
         details = {"run": orphan.id, "on_restart": policy, "then": "skipped" if skipped else "run again"}

@@ -30,8 +30,12 @@ class Ticked:
     missed: int = 0
 
 
-def tick_schedule(name: str, symbols: Sequence[str], settings: Settings, runs: RunStore, clock: Clock) -> Ticked:
+def tick_schedule(
+    name: str, symbols: Sequence[str], settings: Settings, runs: RunStore, clock: Clock, *, repair: bool = False
+) -> Ticked:
     """Inserts the runs of the current slot for all symbols, once however often it is called.
+
+    With `repair` a slot that has runs is left alone without trying: the sweep asks every few seconds.
 
     Slots that passed since the last one known, while nobody ticked, are recorded as skipped (missed) first, so
     that a crash in between cannot hide them.
@@ -40,7 +44,10 @@ def tick_schedule(name: str, symbols: Sequence[str], settings: Settings, runs: R
     width_ms = settings.slot_width_ms(name)
     slot_ms = slot_of(_to_ms(clock.now()), width_ms)
     slot = _to_datetime(slot_ms)
-    missed = _record_missed(name, symbols, slot_ms, width_ms, settings, runs)
+    newest = runs.newest_slot(name)
+    if repair and newest is not None and newest >= slot:
+        return Ticked(slot)
+    missed = _record_missed(name, symbols, newest, slot_ms, width_ms, settings, runs)
     if schedule.depends_on:
         plans = _insert_pipeline(name, schedule, symbols, slot, settings, runs, clock)
         return Ticked(slot, pipelines=plans, missed=missed)
@@ -83,9 +90,14 @@ def _insert_pipeline(
 
 
 def _record_missed(
-    name: str, symbols: Sequence[str], slot_ms: int, width_ms: int, settings: Settings, runs: RunStore
+    name: str,
+    symbols: Sequence[str],
+    newest: datetime | None,
+    slot_ms: int,
+    width_ms: int,
+    settings: Settings,
+    runs: RunStore,
 ) -> int:
-    newest = runs.newest_slot(name)
     if newest is None or not symbols:
         return 0
     missed = slots_between(_to_ms(newest), slot_ms, width_ms)

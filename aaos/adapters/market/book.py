@@ -22,10 +22,25 @@ CACHE_S = 2.0
 class StoredSeries(Protocol):
     """A series as the database keeps it."""
 
-    source: str
-    symbol: str
-    timeframe: str
-    last_open_ms: int
+    @property
+    def source(self) -> str:
+        """`simulated` or `replay`."""
+        ...
+
+    @property
+    def symbol(self) -> str:
+        """Its symbol."""
+        ...
+
+    @property
+    def timeframe(self) -> str:
+        """Its timeframe."""
+        ...
+
+    @property
+    def last_open_ms(self) -> int:
+        """When its last candle opened."""
+        ...
 
 
 class MarketStore(Protocol):

@@ -82,9 +82,9 @@ class Database:
 
     def now(self) -> datetime:
         """Returns the database's clock: the only one that orders anything."""
-        row = self.row(text("SELECT clock_timestamp()"))
-        assert row is not None
-        return row[0]  # type: ignore[no-any-return]
+        with self.connection() as connection:
+            instant: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            return instant
 
     def close(self) -> None:
         """Closes the pool."""

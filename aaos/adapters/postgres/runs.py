@@ -49,7 +49,6 @@ class PostgresRunStore:
 
     def insert_request(self, spec: NewRun) -> tuple[int, bool]:
         """See the port."""
-        assert spec.request_key is not None
         with self._database.transaction() as connection:
             born = connection.execute(sql.INSERT_RUNS, _insert(spec, [spec.symbol], None, ALL)).first()
             if born is not None:
@@ -109,14 +108,14 @@ class PostgresRunStore:
         }
         row = self._database.row(sql.CLAIM, parameters)
         if row is not None:
-            return ClaimedRun(*row)
+            return ClaimedRun(**row._mapping)
         refused = self._why_refused(run_id)
         if refused.refusal is not Refusal.NO_ROOM:
             return refused
         # Parked first, then asked again: whoever ends between the two either finds us parked or leaves room.
         self._database.execute(sql.PARK, {"id": run_id})
         row = self._database.row(sql.CLAIM, parameters)
-        return ClaimedRun(*row) if row is not None else refused
+        return ClaimedRun(**row._mapping) if row is not None else refused
 
     def _why_refused(self, run_id: int) -> ClaimRefused:
         row = self._database.row(sql.WHY_REFUSED, {"id": run_id, "max_attempts": self._rules.max_attempts})

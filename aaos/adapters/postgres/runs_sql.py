@@ -202,7 +202,7 @@ COUNT_ACTIVE = text("""
 """)
 
 # Ready and due, but no message has led anywhere for a while: hint again, ever more rarely.
-HINT_AGAIN = text(f"""
+HINT_AGAIN = text("""
     UPDATE runs SET hinted_at = clock_timestamp(), parked = false, hints = LEAST(hints + 1, 30)
     WHERE id IN (
         SELECT waiting.id FROM runs waiting

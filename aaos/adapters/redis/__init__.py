@@ -1,0 +1,1 @@
+"""Streams and flags; may be wiped at any moment."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
+from redis.typing import EncodableT
 
 from aaos.errors import BrokerUnavailable
 from aaos.ports import ResultRecord
@@ -40,7 +41,7 @@ class RedisResultStream:
             raise BrokerUnavailable(f"Redis is not available ({error})") from error
 
 
-def entry(result: ResultRecord) -> dict[str | bytes, str | int]:
+def entry(result: ResultRecord) -> dict[EncodableT, EncodableT]:
     """Returns the stream entry: (slot, fence) orders results of a symbol, `result_id` de-duplicates them."""
     return {
         "result_id": result.id,

@@ -126,11 +126,12 @@ def decode_answer(body: bytes, request: ModelRequest, latency_ms: float, header_
     if choice.message.content is None:
         raise invalid(f"a chat completion without content (finish_reason {finish_reason})", body)
     content = storable(choice.message.content)
+    asked_tokens = estimate_tokens(request.system) + estimate_tokens(request.user)
     tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
     return ModelAnswer(
         model=_short(response.model or request.model),
         content=content,
-        tokens_in=estimate_tokens(request.system) + estimate_tokens(request.user) if tokens_in is None else tokens_in,
+        tokens_in=asked_tokens if tokens_in is None else tokens_in,
         tokens_out=estimate_tokens(content) if tokens_out is None else tokens_out,
         latency_ms=latency_ms,
         finish_reason=finish_reason,
