@@ -157,7 +157,27 @@ class RunTimeout(AaosError):
 
 
 class RunFailed(AaosError):
-    """The run waited for ended as failed or skipped; the message says why."""
+    """The run waited for ended as failed or skipped; the message says why.
+
+    `failure_source` is that of the run: None for a skipped one, which failed at nothing.
+    """
+
+    # The run's own source instead of the class's: this error reports what happened elsewhere.
+    failure_source: FailureSource | None  # type: ignore[assignment, misc]
+
+    def __init__(
+        self,
+        message: str,
+        run_id: int | None = None,
+        state: str = "failed",
+        failure_source: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.state = state
+        self.failure_source = failure_source  # type: ignore[assignment]
+        self.reason = reason
 
 
 class WaitTimeout(AaosError):

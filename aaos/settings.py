@@ -130,6 +130,12 @@ class Settings(BaseSettings):
                 raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
         for schedule in self.schedules.values():
             slot_width_ms(schedule.every_s, self.speed)
+        needed = max(self.signals.candles_needed, self.regime.candles_needed)
+        if self.market.min_candles < needed:
+            raise ConfigError(
+                f"market.min_candles = {self.market.min_candles}: the periods in signals.yaml and regime.yaml need "
+                f"at least {needed} candles"
+            )
         if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
         return self

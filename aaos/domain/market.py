@@ -52,8 +52,7 @@ class MarketSettings:
         timeframe_ms(self.timeframe)
         if self.min_candles > self.history_candles:
             raise ConfigError(
-                f"market.min_candles is {self.min_candles}: allowed are 60 to"
-                f" history_candles ({self.history_candles})"
+                f"market.min_candles is {self.min_candles}: allowed are 60 to history_candles ({self.history_candles})"
             )
         for symbol in self.symbols:
             try:
@@ -92,9 +91,7 @@ class Candles:
             _freeze(self, name, np.float64)
         shapes = {getattr(self, name).shape for name in ("open_time_ms", *COLUMNS[1:])}
         if len(shapes) != 1 or len(self.open_time_ms.shape) != 1:
-            raise InvalidMarketData(
-                f"{self.symbol} {self.timeframe}: columns differ in shape: {sorted(shapes)}"
-            )
+            raise InvalidMarketData(f"{self.symbol} {self.timeframe}: columns differ in shape: {sorted(shapes)}")
 
     def __len__(self) -> int:
         return len(self.open_time_ms)
@@ -178,9 +175,7 @@ def check_symbol(symbol: str) -> str:
     if _SYMBOL.fullmatch(symbol):
         return symbol
     near = _NEARLY_A_SYMBOL.fullmatch(symbol.strip())
-    hint = (
-        f"did you mean {near[1].upper()}/{near[2].upper()}?" if near else "write BASE/QUOTE, as in BTC/USDT"
-    )
+    hint = f"did you mean {near[1].upper()}/{near[2].upper()}?" if near else "write BASE/QUOTE, as in BTC/USDT"
     raise UnknownSymbol(f"{symbol!r} is not a symbol: {hint}")
 
 
@@ -266,22 +261,14 @@ def resample(c: Candles, tf: str) -> Candles:
 def iso_utc(instant_ms: int) -> str:
     """An instant as ISO 8601 in UTC, or the bare number when no calendar has it."""
     try:
-        return (
-            datetime.fromtimestamp(instant_ms / 1000, tz=UTC)
-            .isoformat(timespec="seconds")
-            .replace("+00:00", "Z")
-        )
+        return datetime.fromtimestamp(instant_ms / 1000, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
         return f"{instant_ms} ms"
 
 
-def _aggregate(
-    c: Candles, tf: str, bucket_ms: IntArray, starts: NDArray[np.intp], ends: NDArray[np.intp]
-) -> Candles:
+def _aggregate(c: Candles, tf: str, bucket_ms: IntArray, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> Candles:
     if not len(starts):
-        return Candles(
-            c.symbol, tf, bucket_ms[:0], c.open[:0], c.high[:0], c.low[:0], c.close[:0], c.volume[:0]
-        )
+        return Candles(c.symbol, tf, bucket_ms[:0], c.open[:0], c.high[:0], c.low[:0], c.close[:0], c.volume[:0])
     upto = slice(0, int(ends[-1]) + 1)  # buckets are contiguous, so each ends where the next one starts
     high = np.maximum.reduceat(c.high[upto], starts)
     low = np.minimum.reduceat(c.low[upto], starts)

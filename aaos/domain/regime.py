@@ -140,9 +140,7 @@ def detect_regime(candles: Candles, params: RegimeParams, previous: str | None =
             f" there are {len(candles)}: wait for more or load more history"
         )
     check_candles(candles)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # volumes near the largest float add up to infinity: None
+    with np.errstate(over="ignore", invalid="ignore"):  # volumes near the largest float add up to infinity: None
         figures = _measure(candles, params)
     regime = _regime_of(figures, params, previous)
     return RegimeOutput(
@@ -220,9 +218,7 @@ def _volume_trend_of(ratio: float | None, p: RegimeParams) -> VolumeTrend:
     return "rising" if ratio >= p.volume_rising else "declining"
 
 
-def _evidence(
-    candles: Candles, f: _Figures, p: RegimeParams, previous: str | None
-) -> dict[str, float | str | None]:
+def _evidence(candles: Candles, f: _Figures, p: RegimeParams, previous: str | None) -> dict[str, float | str | None]:
     opens = candles.open_time_ms
     return {
         **asdict(f),

@@ -106,9 +106,7 @@ def canonical_json(obj: object) -> bytes:
     Raises:
         InputError: NaN, infinity, keys that are no text, or anything JSON has no word for; names the place.
     """
-    return json.dumps(_plain(obj, "$"), sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
-        "ascii"
-    )
+    return json.dumps(_plain(obj, "$"), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def content_hash(obj: object) -> str:

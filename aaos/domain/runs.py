@@ -61,7 +61,7 @@ class RunRules:
     adhoc_start_within_s: Annotated[float, Ge(1), Le(86_400)] = 3600.0
     vote_start_within_s: Annotated[float, Ge(1), Le(3600)] = 120.0
     max_concurrent_tasks: Annotated[int, Ge(1), Le(100_000)] = 10
-    missed_rows_max: Annotated[int, Ge(1), Le(10_000_000)] = 100_000
+    missed_rows_max: Annotated[int, Ge(1), Le(10_000_000)] = 20_000
     publish_batch: Annotated[int, Ge(1), Le(10_000)] = 200
     stream_maxlen: Annotated[int, Ge(100), Le(10_000_000)] = 10_000
 

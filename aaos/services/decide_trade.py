@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from aaos.domain.decision import AbsentVote, CastVote, DecisionInputs, DecisionRules, decide
 from aaos.domain.regime import RegimeOutput
 from aaos.domain.results import SCHEMA_VERSION
 from aaos.domain.runs import ClaimedRun, Completed, Dependency, Input, JsonObject, State
 from aaos.domain.signals import SignalOutput
 from aaos.errors import InvariantViolation
+
+log = structlog.get_logger()
 
 CONTEXT = "trading_context"
 VOTE = "trading_analysis"
@@ -25,6 +29,16 @@ def decide_trade(
     votes = [each for each in dependencies if each.kind == VOTE]
     inputs = decision_inputs(context.body, votes, voters_configured)
     decision = decide(inputs, rules)
+    if decision.hidden_hand_warning:
+        log.warning(
+            "hidden_hand_override",
+            run=run.id,
+            symbol=run.symbol,
+            signal=decision.signal,
+            confidence=decision.confidence,
+            agreement=decision.agreement,
+            why=decision.hidden_hand_warning,
+        )
     body = {
         **decision.to_dict(),
         "task_id": str(run.id),

@@ -35,9 +35,7 @@ HEADER: Final = ",".join(COLUMNS)
 FORM: Final = "SYMBOL@TIMEFRAME=PATH, as in BTC/USDT@1m=candles.csv"
 
 # BTC-USDT_1m_2022-01.csv, BTC-USDT-1m.parquet; the timeframe's case matters (1M is a month).
-_NAME = re.compile(
-    r"(?P<base>[A-Za-z0-9]+)-(?P<quote>[A-Za-z0-9]+)[-_](?P<timeframe>\d+[a-zA-Z])(?:[-_.].*)?"
-)
+_NAME = re.compile(r"(?P<base>[A-Za-z0-9]+)-(?P<quote>[A-Za-z0-9]+)[-_](?P<timeframe>\d+[a-zA-Z])(?:[-_.].*)?")
 _ARGUMENT = re.compile(r"(?P<symbol>[^@=]+)@(?P<timeframe>[^@=]+)=(?P<path>.+)")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _NOT_FINITE = re.compile(r"\s*[+-]?(nan|inf|infinity)\s*", re.IGNORECASE)
@@ -162,9 +160,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise InvalidMarketData(
-            f"{path}: no such file; check the path (it is relative to {Path.cwd()})"
-        ) from None
+        raise InvalidMarketData(f"{path}: no such file; check the path (it is relative to {Path.cwd()})") from None
     except IsADirectoryError:
         raise InvalidMarketData(f"{path} is a directory: name the files in it one by one") from None
     except OSError as error:
@@ -196,9 +192,7 @@ def _check_utf8(path: Path, content: bytes) -> None:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidMarketData(
-            f"{path} line {line}: not UTF-8 text; save the file as CSV in UTF-8"
-        ) from None
+        raise InvalidMarketData(f"{path} line {line}: not UTF-8 text; save the file as CSV in UTF-8") from None
 
 
 def _check_header(path: Path, header: str) -> None:
@@ -256,8 +250,7 @@ def _checked_candles(columns: FloatArray, symbol: str, timeframe: str, place: _P
         if foreign is not None and _is_inconsistent(prices[:, fault.index]):
             place.refuse(
                 fault.index,
-                f"the values are in the order timestamp_ms,{','.join(foreign)},volume:"
-                f" reorder them to {HEADER}",
+                f"the values are in the order timestamp_ms,{','.join(foreign)},volume: reorder them to {HEADER}",
             )
         place.refuse(fault.index, fault.message)
     _check_step(times_ms, timeframe, place)

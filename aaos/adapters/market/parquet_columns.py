@@ -23,9 +23,7 @@ def read_parquet_columns(path: Path, content: bytes) -> FloatArray:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except pa.ArrowException as error:
-        raise InvalidMarketData(
-            f"{path}: not a readable Parquet file ({error}); download it again"
-        ) from error
+        raise InvalidMarketData(f"{path}: not a readable Parquet file ({error}); download it again") from error
     if table.column_names != list(COLUMNS):
         raise InvalidMarketData(
             f"{path}: the columns are {', '.join(table.column_names)};"

@@ -88,17 +88,13 @@ class SimulatedMarket:
         """
         instrument = self._instruments.get(symbol)
         if instrument is None:
-            raise UnknownSymbol(
-                f"{symbol!r} is not listed here: choose one of {', '.join(self._instruments)}"
-            )
+            raise UnknownSymbol(f"{symbol!r} is not listed here: choose one of {', '.join(self._instruments)}")
         if limit < 1:
             raise InputError(f"limit is {limit}: ask for at least 1 candle")
         width_ms = timeframe_ms(timeframe)
         last_minute = (until_ms - until_ms % width_ms) // MINUTE_MS
         first_minute = last_minute - limit * (width_ms // MINUTE_MS)
-        minutes = _one_minute_candles(
-            symbol, instrument, np.arange(first_minute, last_minute, dtype=np.int64)
-        )
+        minutes = _one_minute_candles(symbol, instrument, np.arange(first_minute, last_minute, dtype=np.int64))
         return resample(minutes, timeframe) if timeframe != minutes.timeframe else minutes
 
 
@@ -144,9 +140,7 @@ def _violence(key: int, minutes: IntArray) -> FloatArray:
 
 def _noise(key: int, stream: int, octave: int, minutes: IntArray) -> FloatArray:
     """Value noise in −1…1 with a lattice point every 2^octave minutes, joined by 3t² − 2t³."""
-    shifted = minutes + (
-        _mix_one(key, stream) >> 40
-    )  # so that the octaves' lattices do not all meet at minute 0
+    shifted = minutes + (_mix_one(key, stream) >> 40)  # so that the octaves' lattices do not all meet at minute 0
     cell = shifted >> octave
     t = (shifted - (cell << octave)) / float(1 << octave)
     left = 2 * _uniform(key, stream, cell) - 1

@@ -193,18 +193,13 @@ class SovereignClient:
         if http is not None:
             try:
                 await http.aclose()
-            except (
-                httpx.HTTPError,
-                OSError,
-                RuntimeError,
-            ) as error:  # what cannot be closed is closed by the end of the process
+            except (httpx.HTTPError, OSError, RuntimeError) as error:
+                # What cannot be closed now is closed with the process.
                 _log.warning("sovereign connections did not close cleanly", error=type(error).__name__)
 
     def _timed_out(self) -> SovereignTimeout:
         limit = self._settings.request_timeout_s
-        return SovereignTimeout(
-            f"Sovereign gave no complete answer within sovereign.request_timeout_s = {limit:g}"
-        )
+        return SovereignTimeout(f"Sovereign gave no complete answer within sovereign.request_timeout_s = {limit:g}")
 
     def _as_ours(self, error: Exception) -> AaosError:
         """Returns what a foreign error means to our callers."""
@@ -219,9 +214,7 @@ class SovereignClient:
             return SovereignUnavailable(
                 f"cannot connect to Sovereign at {self._place}: is it running, is the URL right?"
             )
-        return SovereignUnavailable(
-            f"the connection to Sovereign at {self._place} failed: {type(error).__name__}"
-        )
+        return SovereignUnavailable(f"the connection to Sovereign at {self._place} failed: {type(error).__name__}")
 
     @property
     def _place(self) -> str:
@@ -273,9 +266,7 @@ def _checked_url(base_url: str) -> httpx.URL:
 def _checked_key(api_key: str | None) -> SecretStr | None:
     key = (api_key or "").strip()
     if not all("!" <= character <= "~" for character in key):
-        raise ConfigError(
-            "Sovereign's API key holds a character that no HTTP header can carry; was it pasted whole?"
-        )
+        raise ConfigError("Sovereign's API key holds a character that no HTTP header can carry; was it pasted whole?")
     return SecretStr(key) if key else None
 
 

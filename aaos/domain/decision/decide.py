@@ -46,18 +46,12 @@ class DecisionInputs:
     def __post_init__(self) -> None:
         strangers = {self.technical.symbol, self.regime.symbol} - {self.symbol}
         if strangers:
-            raise InvariantViolation(
-                f"a decision on {self.symbol} was given inputs of {', '.join(sorted(strangers))}"
-            )
+            raise InvariantViolation(f"a decision on {self.symbol} was given inputs of {', '.join(sorted(strangers))}")
         voters = [v.voter for v in self.votes] + [a.voter for a in self.absent]
         if len(set(voters)) != len(voters):
-            raise InvariantViolation(
-                f"a decision on {self.symbol} counts a voter twice: {', '.join(sorted(voters))}"
-            )
+            raise InvariantViolation(f"a decision on {self.symbol} counts a voter twice: {', '.join(sorted(voters))}")
         if not max(1, len(voters)) <= self.voters_configured:
-            raise InvariantViolation(
-                f"{len(voters)} voters on {self.symbol}, {self.voters_configured} configured"
-            )
+            raise InvariantViolation(f"{len(voters)} voters on {self.symbol}, {self.voters_configured} configured")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields: what a replay needs."""
@@ -179,9 +173,7 @@ def _distrust_fallback(tally: Tally, original: float, rules: DecisionRules, step
     after = mean_confidence(tally.agreeing, rules.fallback_multiplier)
     everyone = len(fallbacks) == len(tally.agreeing)
     factor = rules.fallback_multiplier if everyone or original == 0 else after / original
-    why = (
-        f"{FALLBACK_MODEL_USED} for {', '.join(fallbacks)}: × {rules.fallback_multiplier:g} on each such vote"
-    )
+    why = f"{FALLBACK_MODEL_USED} for {', '.join(fallbacks)}: × {rules.fallback_multiplier:g} on each such vote"
     steps.append(Adjustment("fallback_distrust", factor, original, after, why))
     return after
 

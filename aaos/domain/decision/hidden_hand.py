@@ -40,7 +40,5 @@ def check_hidden_hand(
     if trap is None:
         return HiddenHandCheck(1.0, None)
     if volume == "declining":
-        return HiddenHandCheck(
-            rules.hidden_hand_declining, f"{signal} in {phase} on declining volume: {trap}"
-        )
+        return HiddenHandCheck(rules.hidden_hand_declining, f"{signal} in {phase} on declining volume: {trap}")
     return HiddenHandCheck(rules.hidden_hand_other, f"{signal} in {phase} on {volume} volume")

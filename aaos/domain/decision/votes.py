@@ -79,9 +79,7 @@ class CastVote:
 
     def __post_init__(self) -> None:
         if self.signal not in SIGNALS:
-            raise ModelOutputError(
-                f"vote of {self.voter}: signal {self.signal!r} is none of {', '.join(SIGNALS)}"
-            )
+            raise ModelOutputError(f"vote of {self.voter}: signal {self.signal!r} is none of {', '.join(SIGNALS)}")
         for name in ("confidence", "risk_score"):
             value = getattr(self, name)
             if not 0 <= value <= 1:  # also false for NaN

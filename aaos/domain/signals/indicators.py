@@ -47,9 +47,7 @@ class IndicatorColumns:
 
 def compute_indicators(candles: Candles, params: SignalParams) -> IndicatorColumns:
     """Every indicator's column over the candles; at least two candles, checked ones."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # near the largest float a column ends as NaN or infinity: None
+    with np.errstate(over="ignore", invalid="ignore"):  # near the largest float a column ends as NaN or infinity: None
         return _compute(candles, params)
 
 
@@ -57,9 +55,7 @@ def _compute(candles: Candles, params: SignalParams) -> IndicatorColumns:
     high, low, close, scale = normalised(candles)
     macd_line, macd_signal, macd_hist = macd(close, params.macd_fast, params.macd_slow, params.macd_signal)
     upper, mid, lower = bollinger(close, params.bollinger_period, params.bollinger_deviations)
-    stoch_k, stoch_d = stochastic(
-        high, low, close, params.stoch_period, params.stoch_smooth_k, params.stoch_smooth_d
-    )
+    stoch_k, stoch_d = stochastic(high, low, close, params.stoch_period, params.stoch_smooth_k, params.stoch_smooth_d)
     kdj_k, kdj_d, kdj_j = kdj(high, low, close, params.kdj_period, params.kdj_smooth_k, params.kdj_smooth_d)
     return IndicatorColumns(
         rsi=rsi(close, params.rsi_period),
@@ -176,9 +172,7 @@ def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray, per
     return talib.ATR(high, low, close, period)
 
 
-def average_directional_index(
-    high: FloatArray, low: FloatArray, close: FloatArray, period: int
-) -> FloatArray:
+def average_directional_index(high: FloatArray, low: FloatArray, close: FloatArray, period: int) -> FloatArray:
     """Average Directional Index, 0…100 (Wilder, 1978): the strength of a trend, whichever way it goes."""
     import talib
 

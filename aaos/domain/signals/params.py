@@ -85,9 +85,7 @@ class SignalParams:
                 )
         total = math.fsum(self.weights)
         if abs(total - MAX_SCORE) > _ROUNDING:
-            raise ConfigError(
-                f"signals: the weights (weight_…) add up to {total:g}: they must add up to {MAX_SCORE:g}"
-            )
+            raise ConfigError(f"signals: the weights (weight_…) add up to {total:g}: they must add up to {MAX_SCORE:g}")
 
     @property
     def weights(self) -> tuple[float, ...]:

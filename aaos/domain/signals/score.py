@@ -63,9 +63,7 @@ def score_figures(
         _momentum("macd", figures["macd_hist"], atr, close, p.macd_full_atr, p.weight_macd),
         _williams(figures["williams_r"], p),
         _momentum("ao", figures["ao"], atr, close, p.ao_full_atr, p.weight_ao),
-        _oscillator(
-            "stochastic", figures["stoch_d"], (p.stoch_oversold, _MIDDLE, p.stoch_overbought), p.weight_stoch
-        ),
+        _oscillator("stochastic", figures["stoch_d"], (p.stoch_oversold, _MIDDLE, p.stoch_overbought), p.weight_stoch),
         _bollinger(figures, close, p.weight_bollinger),
         _momentum(
             "ema",
@@ -93,9 +91,7 @@ def direction_of(score: float, min_score: float) -> Direction:
     return "long" if score > 0 else "short"
 
 
-def _oscillator(
-    name: str, value: float | None, levels: tuple[float, float, float], weight: float
-) -> Contribution:
+def _oscillator(name: str, value: float | None, levels: tuple[float, float, float], weight: float) -> Contribution:
     """+1 up to the oversold level, −1 from the overbought one on, 0 in the middle, straight between."""
     if value is None:
         return _undefined(name, "no movement to measure")
@@ -118,16 +114,12 @@ def _damped(c: Contribution, figures: Figures, p: SignalParams) -> Contribution:
         return c
     strength = min(1.0, (adx - p.adx_weak) / (p.adx_strong - p.adx_weak))
     share = 1 - strength * (1 - p.counter_trend_share)
-    return replace(
-        c, points=c.points * share, why=f"{c.why}; against the trend (ADX {adx:.0f}), so × {share:.2f}"
-    )
+    return replace(c, points=c.points * share, why=f"{c.why}; against the trend (ADX {adx:.0f}), so × {share:.2f}")
 
 
 def _williams(value: float | None, p: SignalParams) -> Contribution:
     middle = (p.williams_oversold + p.williams_overbought) / 2
-    return _oscillator(
-        "williams_r", value, (p.williams_oversold, middle, p.williams_overbought), p.weight_williams
-    )
+    return _oscillator("williams_r", value, (p.williams_oversold, middle, p.williams_overbought), p.weight_williams)
 
 
 def _momentum(
@@ -148,9 +140,7 @@ def _bollinger(figures: Figures, close: float, weight: float) -> Contribution:
     if half_width is None or offset is None or half_width <= close * _FLAT_RELATIVE:
         return _undefined("bollinger", "the bands have no width")
     place = offset / half_width
-    why = (
-        f"close lies {place:+.2f} of the way from the middle to the {'upper' if place > 0 else 'lower'} band"
-    )
+    why = f"close lies {place:+.2f} of the way from the middle to the {'upper' if place > 0 else 'lower'} band"
     return Contribution("bollinger", place, weight * _clip(-place, 1.0), why)
 
 
