@@ -1,0 +1,224 @@
+"""The processes of aaos in one table: every command line of the stack stands here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from aaos.local.child import ProcessSpec
+from aaos.local.config import LocalConfig
+from aaos.local.files import password
+from aaos.local.ports import PortBook
+from aaos.local.postgres import PostgresServer
+from aaos.local.probes import LOOPBACK, http_answers
+from aaos.local.server import Server
+from aaos.local.spawn import Command, spawn
+from aaos.local.state import StateDir
+from aaos.local.valkey import ValkeyServer
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+FLOWER_USER = "aaos"
+CPU_QUEUES = "technical_analysis,regime_detection"
+_PRELOAD = "aaos.local.preload"
+# A worker with nothing to do would still wait its whole soft-shutdown time (31.6 s against 1.7 s, measured). That
+# wait is for messages with a countdown; ours are only hints, and what they hint at stays in PostgreSQL.
+_NO_IDLE_WAIT = ("--", "worker.enable_soft_shutdown_on_idle=0")
+# A container's root runs this stack on purpose; Celery would say so in eight lines at each start.
+_NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
+# What costs memory per thread, bounded: glibc's arenas, and buffers of numpy's linear algebra (which nobody uses here).
+_SMALL = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+IO_QUEUES = "trading_context,trading_analysis,trading_decision,result_publishing,maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What a person may say to `./run up`."""
+
+    state: Path = field(default_factory=lambda: PROJECT_ROOT / ".aaos")
+    replay: tuple[Path, ...] = ()
+    speed: float | None = None
+    flower_port: int | None = None
+    fresh_ports: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What the supervisor needs: the table, what must not be printed, the environment for everybody else."""
+
+    specs: tuple[ProcessSpec, ...]
+    secrets: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flower_port: int | None = None
+
+
+StackBuilder = Callable[[UpOptions, StateDir, LocalConfig], Stack]
+
+
+def build_stack(options: UpOptions, state: StateDir, config: LocalConfig) -> Stack:
+    """The whole of aaos on this machine.
+
+    Raises:
+        StartupError: a port that was asked for or remembered is in use; names the remedy.
+    """
+    valkey = ValkeyServer(state.path, max_memory_mb=config.valkey_max_memory_mb)
+    postgres = PostgresServer(state.path)
+    for server in (valkey, postgres):
+        server.shared_fds = (state.lock.fd,)
+        server.claim_port()
+    ports = PortBook(state.path)
+    sovereign_port = ports.claim("sovereign")
+    flower_port = ports.claim("flower", options.flower_port, "choose another with --flower-port N, or --fresh-ports")
+    environment = {
+        "AAOS_BROKER_URL": valkey.url,
+        "AAOS_REDIS_URL": valkey.url,
+        "AAOS_DATABASE_URL": postgres.dsn,
+        "AAOS_SOVEREIGN_URL": f"http://{LOOPBACK}:{sovereign_port}/v1",
+        "AAOS_SPEED": f"{options.speed or 1:g}",
+        "AAOS_STATE_DIR": str(state.path),
+    }
+    flower_password = password(state.path, "flower")
+    table = _Table(options, config, environment, state)
+    specs = (
+        table.server(valkey, stage=1),
+        table.server(postgres, stage=1),
+        table.sovereign(sovereign_port),
+        *table.preparations(),
+        *table.workers(),
+        table.beat(),
+        table.first_tick(),
+        # Last: the first decision does not wait for its page.
+        table.flower(flower_port, flower_password),
+    )
+    return Stack(specs, (valkey.password, postgres.password, flower_password), environment, flower_port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    options: UpOptions
+    config: LocalConfig
+    environment: Mapping[str, str]
+    state: StateDir
+
+    def server(self, server: Server, stage: int) -> ProcessSpec:
+        return ProcessSpec(
+            name=server.name,
+            stage=stage,
+            start=partial(server.launch, piped=True),
+            answers=server.answers,
+            ready_line=server.ready_line,
+            stop_signal=server.stop_signal,
+            grace_s=self.config.stop_grace_s,
+            restart_delay_s=self.config.server_restart_delay_s,
+            port=server.port,
+        )
+
+    def preparations(self) -> tuple[ProcessSpec, ...]:
+        files = [word for path in self.options.replay for word in ("--replay", str(path))]
+        market = ("market", "use", *files, "--speed", self.environment["AAOS_SPEED"])
+        return (
+            ProcessSpec("migrate", 2, self._python("-m", "aaos.cli", "migrate"), once=True),
+            ProcessSpec("market", 3, self._python("-m", "aaos.cli", *market), once=True),
+        )
+
+    def sovereign(self, port: int) -> ProcessSpec:
+        start = self._python("-m", "aaos.local.sovereign_sim", "--port", str(port))
+        return self._service("sovereign", 2, start, answers=partial(http_answers, port, "/health"), port=port)
+
+    def workers(self) -> tuple[ProcessSpec, ...]:
+        cpu = ("-P", "prefork", "-c", str(self.config.cpu_processes), "-O", "fair", "-Q", CPU_QUEUES, "-I", _PRELOAD)
+        io = ("-P", "threads", "-c", str(self.config.io_threads), "-Q", IO_QUEUES)
+        return (self._worker("cpu", *cpu), self._worker("io", *io))
+
+    def beat(self) -> ProcessSpec:
+        start = self._celery("beat", "--loglevel", "INFO")
+        return self._service("beat", 5, start, ready_line="beat: Starting")
+
+    def flower(self, port: int, secret: str) -> ProcessSpec:
+        # Through the environment: a command line would show the password to every user of the machine.
+        broker = self.environment["AAOS_BROKER_URL"]
+        extra = {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{secret}", "CELERY_BROKER_URL": broker}
+        # Without `-A workers`: Flower watches events and asks workers, and our code would cost it 40 MB.
+        start = self._python("-m", "celery", "flower", f"--address={LOOPBACK}", f"--port={port}", extra=extra)
+        return self._service("flower", 6, start, answers=partial(http_answers, port, "/"), port=port)
+
+    def first_tick(self) -> ProcessSpec:
+        start = self._python("-m", "aaos.cli", "tick", "--all")
+        return ProcessSpec("tick", 5, start, once=True, optional=True)
+
+    def _worker(self, name: str, *arguments: str) -> ProcessSpec:
+        quiet = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
+        # Celery's soft shutdown (it hands unfinished messages back) answers SIGQUIT; make SIGTERM mean that.
+        extra = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONWARNINGS": _NO_ROOT_WARNING}
+        start = self._celery("worker", "-n", f"{name}@%h", *arguments, *quiet, *_NO_IDLE_WAIT, extra=extra)
+        grace_s = self.config.worker_stop_grace_s
+        return self._service(name, 4, start, ready_line=" ready.", grace_s=grace_s)
+
+    def _service(
+        self,
+        name: str,
+        stage: int,
+        start: Callable[[], subprocess.Popen[bytes]],
+        *,
+        answers: Callable[[], bool] | None = None,
+        ready_line: str | None = None,
+        grace_s: float | None = None,
+        port: int | None = None,
+    ) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            stage=stage,
+            start=start,
+            answers=answers,
+            ready_line=ready_line,
+            grace_s=self.config.stop_grace_s if grace_s is None else grace_s,
+            restart_delay_s=self.config.restart_delay_s,
+            port=port,
+        )
+
+    def _celery(self, *arguments: str, extra: Mapping[str, str] | None = None) -> Callable[[], subprocess.Popen[bytes]]:
+        return self._python("-m", "celery", "--quiet", "-A", "workers", *arguments, extra=extra)
+
+    def _python(self, *arguments: str, extra: Mapping[str, str] | None = None) -> Callable[[], subprocess.Popen[bytes]]:
+        command = Command(
+            argv=(sys.executable, *arguments),
+            env=child_environment(self.environment, extra),
+            cwd=PROJECT_ROOT,
+            death_signal=signal.SIGKILL,
+            keep_fds=(self.state.lock.fd,),
+        )
+        return partial(spawn, command, subprocess.PIPE)
+
+
+def child_environment(stack: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our own environment, the stack's addresses, unbuffered output, and a small appetite for memory."""
+    # The interpreter's own directory first: children find the tools of this virtual environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**_SMALL, **os.environ, **stack, **(extra or {}), "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def where_to_look(stack: Stack, state: StateDir) -> str:
+    """What a person reads when all is ready."""
+    default = state.path == UpOptions().state
+    option = "" if default else f" --state {shlex.quote(str(state.path))}"
+    aaos = f"./run aaos{option}"
+    flower = f"http://{LOOPBACK}:{stack.flower_port}"
+    return "\n".join(
+        [
+            "",
+            f"aaos is running. State and data: {state.path} (logs in {state.logs})",
+            f"  Flower     {flower}  user {FLOWER_USER}, password in {state.path}/secrets/flower",
+            f"  results    {aaos} results",
+            f"  runs       {aaos} runs",
+            f"  shell      {aaos} shell",
+            f"  status     {aaos} status",
+            f"  stop       Ctrl-C here, or ./run down{option}",
+            "",
+        ]
+    )
