@@ -5,9 +5,11 @@ from __future__ import annotations
 from aaos.domain.prompts import PROMPT_VERSION, build_vote_request
 from aaos.domain.runs import ClaimedRun, Completed, Input
 from aaos.domain.sovereign import ModelAnswer, ModelRequest, parse_vote
-from aaos.errors import AaosError, FenceLost, InvariantViolation
+from aaos.errors import AaosError, FenceLost, InvariantViolation, SovereignInvalidResponse
 from aaos.ports import ResultStore, Sovereign, SovereignLedger
 from aaos.settings import Settings
+
+ERROR_MAX_CHARS = 2000
 
 
 def cast_vote(
@@ -57,7 +59,9 @@ def _ask(run: ClaimedRun, request: ModelRequest, sovereign: Sovereign, ledger: S
     except FenceLost:
         raise
     except AaosError as error:
-        ledger.fail(call_id, error.failure_source, str(error)[:2000])
+        # What an unusable answer said is kept with its error: raw content is always stored.
+        raw = f"\nraw: {error.raw}" if isinstance(error, SovereignInvalidResponse) and error.raw else ""
+        ledger.fail(call_id, error.failure_source, f"{error}"[:ERROR_MAX_CHARS] + raw)
         raise
     ledger.settle(call_id, answer)
     return answer

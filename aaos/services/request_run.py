@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from aaos.errors import UnknownKind, UnknownSymbol
+from aaos.errors import InputError, UnknownKind, UnknownSymbol
 from aaos.ports import Hints, MarketData, RunStore
 from aaos.services.tick_schedule import STAGES, new_run
 from aaos.settings import Settings
@@ -31,6 +31,7 @@ def request_run(
 
     Raises:
         UnknownKind, UnknownSymbol: nothing was inserted.
+        InputError: the key belongs to a run of another kind or symbol; nothing was inserted.
         DatabaseUnavailable: nothing was inserted.
         BrokerUnavailable: the run is stored; it starts as soon as the broker is back.
     """
@@ -39,9 +40,10 @@ def request_run(
     spec = new_run(kind, symbol, settings, request_key)
     if not spec.dependent:
         run_id, created = runs.insert_request(spec)
-        if created:
-            hints.hint(kind, run_id)
-        return Requested(run_id, kind, symbol, request_key, created)
+        if not created:
+            return _known(run_id, kind, symbol, request_key, runs)
+        hints.hint(kind, run_id)
+        return Requested(run_id, kind, symbol, request_key, True)
     inputs = [
         (new_run(needed, symbol, settings, f"{request_key}:{needed}"), None)
         for needed in settings.schedules[kind].depends_on
@@ -50,9 +52,19 @@ def request_run(
     plans = runs.insert_pipeline(spec, [symbol], None, stage, inputs)
     if not plans:
         run_id, _ = runs.insert_request(spec)
-        return Requested(run_id, kind, symbol, request_key, False)
+        return _known(run_id, kind, symbol, request_key, runs)
     hints.launch(plans[0].run_id)
     return Requested(plans[0].run_id, kind, symbol, request_key, True)
+
+
+def _known(run_id: int, kind: str, symbol: str, request_key: str, runs: RunStore) -> Requested:
+    record = runs.run(run_id)
+    if (record.kind, record.symbol) != (kind, symbol):
+        raise InputError(
+            f"request key {request_key!r} belongs to run {run_id} ({record.kind} {record.symbol}), "
+            f"not to a {kind} of {symbol}; choose another key"
+        )
+    return Requested(run_id, kind, symbol, request_key, False)
 
 
 def _check(kind: str, symbol: str, settings: Settings, market: MarketData) -> None:

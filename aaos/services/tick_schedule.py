@@ -41,15 +41,19 @@ def tick_schedule(
     that a crash in between cannot hide them.
     """
     schedule = settings.schedules[name]
-    width_ms = settings.slot_width_ms(name)
-    slot_ms = slot_of(_to_ms(clock.now()), width_ms)
+    now_ms = _to_ms(clock.now())
+    slot_ms = slot_of(now_ms, settings.slot_width_ms(name))
     slot = _to_datetime(slot_ms)
-    newest = runs.newest_slot(name)
-    if repair and newest is not None and newest >= slot:
-        return Ticked(slot)
-    missed = _record_missed(name, symbols, newest, slot_ms, width_ms, settings, runs)
+    if repair:
+        newest = runs.newest_slot(name)
+        if newest is not None and newest >= slot:
+            return Ticked(slot)
+    missed = _record_missed(name, symbols, now_ms, settings, runs)
     if schedule.depends_on:
-        plans = _insert_pipeline(name, schedule, symbols, slot, settings, runs, clock)
+        for needed in schedule.depends_on:
+            # Their current runs are inserted below; behind those, older slots would not be seen as missed.
+            _record_missed(needed, symbols, now_ms, settings, runs)
+        plans = _insert_pipeline(name, schedule, symbols, slot, settings, runs, now_ms)
         return Ticked(slot, pipelines=plans, missed=missed)
     _, running = runs.active(name)
     room = max(1, settings.kinds[name].max_concurrent - running)
@@ -78,9 +82,8 @@ def _insert_pipeline(
     slot: datetime,
     settings: Settings,
     runs: RunStore,
-    clock: Clock,
+    now_ms: int,
 ) -> Sequence[PipelinePlan]:
-    now_ms = _to_ms(clock.now())
     inputs = [
         (new_run(needed, "", settings), _to_datetime(slot_of(now_ms, settings.slot_width_ms(needed))))
         for needed in schedule.depends_on
@@ -89,18 +92,12 @@ def _insert_pipeline(
     return runs.insert_pipeline(new_run(name, "", settings), symbols, slot, stage, inputs)
 
 
-def _record_missed(
-    name: str,
-    symbols: Sequence[str],
-    newest: datetime | None,
-    slot_ms: int,
-    width_ms: int,
-    settings: Settings,
-    runs: RunStore,
-) -> int:
+def _record_missed(name: str, symbols: Sequence[str], now_ms: int, settings: Settings, runs: RunStore) -> int:
+    width_ms = settings.slot_width_ms(name)
+    newest = runs.newest_slot(name)
     if newest is None or not symbols:
         return 0
-    missed = slots_between(_to_ms(newest), slot_ms, width_ms)
+    missed = slots_between(_to_ms(newest), slot_of(now_ms, width_ms), width_ms)
     if not missed:
         return 0
     singly = max(1, settings.runs.missed_rows_max // len(symbols))

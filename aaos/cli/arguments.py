@@ -1,0 +1,44 @@
+"""`--state DIR` is accepted before and after the command; here it is taken out of either place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STATE_OPTION = "--state"
+# Of `runs`, `--state` with one of these words is the runs' state: for a directory of that name write ./failed.
+RUN_STATES = frozenset({"pending", "running", "completed", "failed", "skipped"})
+RUNS = "runs"
+# What follows it belongs to another program.
+VERBATIM = frozenset({"sovereign-sim"})
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line without `--state DIR`, and that directory."""
+
+    rest: tuple[str, ...]
+    state: str | None = None
+
+
+def split_state(words: Sequence[str]) -> Arguments:
+    """Returns the arguments with the state directory taken out, wherever it stood; the last one named counts."""
+    rest: list[str] = []
+    state: str | None = None
+    command: str | None = None
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--" or command in VERBATIM:
+            return Arguments((*rest, word, *waiting), state)
+        name, has_value, value = word.partition("=")
+        if name != STATE_OPTION or (not has_value and not waiting):
+            command = command or (None if word.startswith("-") else word)
+            rest.append(word)
+            continue
+        value = value if has_value else waiting.pop(0)
+        if command == RUNS and value in RUN_STATES:
+            rest += [STATE_OPTION, value]
+        else:
+            state = value
+    return Arguments(tuple(rest), state)

@@ -1,0 +1,184 @@
+"""The functions of `import aaos`: typed values in and out, errors that name the remedy."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aaos.domain.runs import State
+from aaos.errors import BrokerUnavailable, InputError, UnknownSymbol
+from aaos.shell.connection import connect, helpful_errors
+from aaos.shell.explanation import Explained
+from aaos.shell.handle import Handle, R
+from aaos.shell.lists import ResultList, RunList
+from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult, Result, typed
+from aaos.shell.runs import Run
+from aaos.shell.status import Status, current_status
+
+if TYPE_CHECKING:
+    from aaos.bootstrap import Container
+    from aaos.ports import ResultRecord
+
+ANALYSIS, REGIME, DECISION = "technical_analysis", "regime_detection", "trading_decision"
+LIMIT_MAX = 100_000
+ID_MAX = 2**63 - 1
+KEY_MAX_CHARS = 200
+_CALLER = 3  # warnings point at the line that called analyze, regime or decide
+
+
+def analyze(symbol: str, key: str | None = None) -> Handle[AnalysisResult]:
+    """Requests a technical analysis now; returns a handle to wait on.
+
+    Args:
+        symbol: as `symbols()` lists it.
+        key: the same key gives the same run and the same stored answer, so a retry is safe.
+
+    Raises:
+        UnknownSymbol: names the known ones.
+        DatabaseUnavailable: nothing was stored.
+    """
+    return _warned(request(ANALYSIS, symbol, key, AnalysisResult))
+
+
+def regime(symbol: str, key: str | None = None) -> Handle[RegimeResult]:
+    """Requests a regime detection now; see `analyze`."""
+    return _warned(request(REGIME, symbol, key, RegimeResult))
+
+
+def decide(symbol: str, key: str | None = None) -> Handle[DecisionResult]:
+    """Requests a decision with fresh inputs of its own now; see `analyze`."""
+    return _warned(request(DECISION, symbol, key, DecisionResult))
+
+
+@helpful_errors()
+def runs(limit: int = 20, kind: str | None = None, symbol: str | None = None, state: str | None = None) -> RunList:
+    """Returns the newest runs first.
+
+    Raises:
+        UnknownKind, UnknownSymbol: names the known ones.
+    """
+    container = connect()
+    _check_filters(limit, kind, symbol, container)
+    if state is not None and state not in list(State):
+        raise InputError(f"no state {state!r}; a run is {', '.join(State)}")
+    found = RunList(Run.of(each) for each in container.runs.runs(limit, kind, symbol, state))
+    if not found:
+        _refuse_unknown(symbol, container)
+    return found
+
+
+@helpful_errors()
+def results(symbol: str | None = None, kind: str | None = None, limit: int = 10) -> ResultList:
+    """Returns the newest results first, of one symbol or of all.
+
+    Raises:
+        UnknownKind, UnknownSymbol: names the known ones.
+    """
+    container = connect()
+    _check_filters(limit, kind, symbol, container)
+    found = ResultList(typed(each) for each in container.results.results(limit, kind, symbol))
+    if not found:
+        _refuse_unknown(symbol, container)
+    return found
+
+
+@helpful_errors()
+def explain(what: Handle[R] | Run | Result | int) -> Explained:
+    """Returns what a result rests on, from the candles to the answer, every hash on the way checked.
+
+    Args:
+        what: a handle, a run, a run's id, or a result.
+
+    Raises:
+        UnknownRun: no such run.
+        WaitTimeout, RunFailed: the run has no result yet, or will never have one.
+    """
+    container = connect()
+    from aaos.services.explain_run import explain as explain_result
+
+    run_id = what.run_id if isinstance(what, Result) else what if isinstance(what, int) else what.id
+    return Explained(explain_result(result_of_run(run_id, container), container.results))
+
+
+@helpful_errors()
+def symbols() -> Sequence[str]:
+    """Returns the symbols of the market in use."""
+    return tuple(connect().market.symbols())
+
+
+def status() -> Status:
+    """Returns what runs, what waits and what it costs; a server that is away shows as such."""
+    return current_status(connect())
+
+
+@helpful_errors()
+def request(kind: str, symbol: str, key: str | None, _: type[R]) -> Handle[R]:
+    """Stores the request and points a worker at it; a broker that is away becomes the handle's `warning`.
+
+    Raises:
+        InputError: the key belongs to another request.
+        UnknownKind, UnknownSymbol, DatabaseUnavailable: nothing was stored.
+    """
+    container = connect()
+    chosen = f"adhoc:{uuid.uuid4().hex}" if key is None else _checked_key(key)
+    warning = None
+    try:
+        requested = container.request(kind, symbol, chosen)
+    except BrokerUnavailable as error:
+        # The row is stored before a message is tried; asked again, the same key finds it and sends none.
+        requested = container.request(kind, symbol, chosen)
+        warning = (
+            f"run {requested.run_id} is stored, but the broker is away ({error}); "
+            "it starts by itself once broker and workers are back"
+        )
+    run = container.runs.run(requested.run_id)
+    if (run.kind, run.symbol) != (kind, symbol):
+        raise InputError(f"the key {chosen!r} belongs to run {run.id} ({run.kind} {run.symbol}); choose another key")
+    created = requested.created or warning is not None
+    return Handle(requested.run_id, kind, symbol, chosen, created, warning, _container=container)
+
+
+def result_of_run(run_id: int, container: Container) -> ResultRecord:
+    """Returns the run's result; raises UnknownRun, WaitTimeout or RunFailed where there is none."""
+    if not 0 < run_id <= ID_MAX:
+        raise InputError(f"{run_id} is no run's id")
+    found = container.results.result_of_run(run_id)
+    if found is not None:
+        return found
+    run = container.runs.run(run_id)
+    handle: Handle[Result] = Handle(run.id, run.kind, run.symbol, run.request_key or "", False, _container=container)
+    handle.result()
+    return result_of_run(run_id, container)  # it completed between the two looks
+
+
+def _warned(handle: Handle[R]) -> Handle[R]:
+    if handle.warning is not None:
+        warnings.warn(handle.warning, RuntimeWarning, stacklevel=_CALLER)
+    return handle
+
+
+def _checked_key(key: str) -> str:
+    if not key.strip() or len(key) > KEY_MAX_CHARS or not key.isprintable():
+        raise InputError(f"key {key[:40]!r}: use 1 to {KEY_MAX_CHARS} printable characters, or none for a new request")
+    return key
+
+
+def _check_filters(limit: int, kind: str | None, symbol: str | None, container: Container) -> None:
+    if not 0 < limit <= LIMIT_MAX:
+        raise InputError(f"limit is {limit}: ask for 1 to {LIMIT_MAX} rows")
+    if kind is not None:
+        container.settings.kind(kind)
+    if symbol is not None and not symbol.isprintable():
+        raise UnknownSymbol(f"no symbol {symbol!r}; `aaos.symbols()` lists them")
+
+
+def _refuse_unknown(symbol: str | None, container: Container) -> None:
+    """Old symbols keep their results; one without any is probably a slip."""
+    if symbol is None:
+        return
+    known = container.market.symbols()
+    if symbol not in known:
+        raise UnknownSymbol(f"no symbol {symbol!r} in this market, and nothing is stored of it; it has: "
+                            f"{', '.join(known)}")  # fmt: skip

@@ -1,0 +1,251 @@
+"""An explanation as a tree to be read: candles → indicators → regime → Sovereign's answers → adjustments → decision."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aaos.shell.lists import HASH_SHOWN_CHARS, shortened
+from aaos.shell.results import typed
+from aaos.shell.runs import instant
+
+if TYPE_CHECKING:
+    from aaos.ports import ResultRecord
+    from aaos.services.explain_run import Explanation, Link
+
+REASONING_SHOWN_CHARS = 300
+INDENT = 3
+NARROWEST = 40  # columns a text keeps, however deep it stands
+CONTEXT, TECHNICAL, REGIME = "trading_context", "technical_analysis", "regime_detection"
+VOTE, DECISION = "trading_analysis", "trading_decision"
+_MARKS = {"verified": "✓", "differs": "✗ DIFFERS", "missing": "✗ MISSING", "by hash only": "(kept as a hash)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A line and what stands under it."""
+
+    text: str
+    children: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explained:
+    """What a result rests on; prints as a tree, `data` holds it all."""
+
+    data: Explanation
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """Returns the tree, line by line, long texts folded at `width` columns."""
+        return tree_lines(as_tree(self.data), width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return self.data.to_dict()
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines(shutil.get_terminal_size().columns))
+
+
+def tree_lines(root: Node, width: int | None = None) -> list[str]:
+    """Returns the tree drawn with box characters, folded at `width` columns (None: not at all)."""
+    stem = "│  " if root.children else "   "
+    first, *folded = _folded(root.text, width)
+    lines = [first, *(stem + line for line in folded)]
+    for position, child in enumerate(root.children):
+        last = position == len(root.children) - 1
+        first, *rest = tree_lines(child, None if width is None else width - len(stem))
+        lines.append(("└─ " if last else "├─ ") + first)
+        lines.extend(("   " if last else "│  ") + line for line in rest)
+    return lines
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(width - INDENT, NARROWEST), drop_whitespace=True) or [text]
+
+
+def as_tree(explanation: Explanation) -> Node:
+    """Returns the explanation as a tree: for a decision in the order in which it came about."""
+    result = explanation.result
+    mark = _MARKS["verified" if explanation.intact else "differs"]
+    where = f"{result.symbol}  slot {instant(result.slot)}  {_hash(result.content_hash)} {mark}"
+    head = f"{_kind_and_ids(result)}  {where}"
+    if result.kind == DECISION and explanation.find(CONTEXT) is not None:
+        children = _stages(explanation)
+    else:
+        children = (*_details(result), *(_input(link) for link in explanation.inputs))
+    problems = [Node(f"PROBLEM: {each}") for each in explanation.problems()]
+    verdict = problems or [Node("every stored input has the content that was recorded")]
+    return Node(head, (*children, *verdict))
+
+
+def _stages(explanation: Explanation) -> tuple[Node, ...]:
+    votes = [link for link in explanation.inputs if link.stored is not None and link.stored.kind == VOTE]
+    body = explanation.result.body
+    return (
+        _named_stage("candles", explanation.find("candles"), _candles(explanation.find(CONTEXT))),
+        _named_stage("indicators", explanation.find(TECHNICAL)),
+        _named_stage("regime", explanation.find(REGIME)),
+        _named_stage("context, frozen", explanation.find(CONTEXT)),
+        Node("Sovereign's answers", (*(_vote_node(link) for link in votes), *_absent(body))),
+        Node("adjustments", tuple(_adjustments(body))),
+        Node(f"decision: {typed(explanation.result).headline}", _decision(body)),
+    )
+
+
+def _named_stage(name: str, link: Link | None, details: tuple[Node, ...] | None = None) -> Node:
+    if link is None:
+        return Node(f"{name}: not recorded")
+    below = details if details is not None else () if link.stored is None else _details(link.stored)
+    rests_on = tuple(_leaf(each) for each in link.inputs) if details is None else ()
+    return Node(f"{name}: {_link_text(link)}", (*below, *rests_on))
+
+
+def _input(link: Link) -> Node:
+    below = () if link.stored is None else _details(link.stored)
+    if link.stored is not None and link.stored.inputs and not link.inputs:
+        below = ()  # shown before
+    return Node(f"{link.name}: {_link_text(link)}", (*below, *(_input(each) for each in link.inputs)))
+
+
+def _vote_node(link: Link) -> Node:
+    below = () if link.stored is None else _details(link.stored)
+    return Node(_link_text(link), (*below, *(_leaf(each) for each in link.inputs or ())))
+
+
+def _leaf(link: Link) -> Node:
+    return Node(f"from {link.name}: {_link_text(link)}")
+
+
+def _link_text(link: Link) -> str:
+    stored = link.stored
+    said = "" if stored is None else typed(stored).headline
+    ids = "" if stored is None else f"result {stored.id}, run {stored.run_id}"
+    gone = f"result {link.result_id}" if stored is None and link.result_id is not None else ""
+    parts = (
+        said,
+        ids or gone,
+        f"as of {_moment(link.as_of)}",
+        f"{_hash(link.content_hash)} {_MARKS[link.check]}".strip(),
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def _details(result: ResultRecord) -> tuple[Node, ...]:
+    describe: Mapping[str, Callable[[Mapping[str, Any]], Sequence[Node]]] = {
+        TECHNICAL: _technical,
+        REGIME: _regime,
+        CONTEXT: _context,
+        VOTE: _vote,
+        DECISION: _whole_decision,
+    }
+    return tuple(describe[result.kind](result.body)) if result.kind in describe else ()
+
+
+def _times(body: Mapping[str, Any]) -> Node:
+    return Node(f"as of {_moment(body['as_of'])}, market time {_moment(body['market_time'])}")
+
+
+def _candles(context: Link | None) -> tuple[Node, ...]:
+    if context is None or context.stored is None:
+        return ()
+    quoted = context.stored.body["candles"]
+    rows = quoted["rows"]
+    if not rows:
+        return (Node("none"),)
+    span = f"{_instant(rows[0][0])} to {_instant(rows[-1][0])}"
+    close = f"close {rows[-1][4]:g}, volume {rows[-1][5]:g}"
+    text = f"the newest {len(rows)} of {quoted['timeframe']}, opened {span}; last {close}"
+    return (Node(text), Node(f"market time {_moment(context.stored.body['market_time'])}"))
+
+
+def _technical(body: Mapping[str, Any]) -> list[Node]:
+    used = f"{body['candles_used']} candles of {body['timeframe']}, newest opened {_instant(body['newest_candle_ms'])}"
+    parts = [Node(f"{each['name']:<11}{each['points']:+7.2f}  {each['why']}") for each in body["contributions"]]
+    total = Node(f"score {body['score']:+.2f} of 130: {body['direction']}, confidence {body['confidence_pct']:.1f} %")
+    return [_times(body), Node(used), *parts, total]
+
+
+def _regime(body: Mapping[str, Any]) -> list[Node]:
+    figures = {name: value for name, value in body["evidence"].items() if not name.endswith("_ms")}
+    shown = ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+    return [_times(body), Node(shortened(shown, REASONING_SHOWN_CHARS))]
+
+
+def _context(body: Mapping[str, Any]) -> list[Node]:
+    return [_times(body), Node(f"configuration {_hash(body['config_hash'])}")]
+
+
+def _vote(body: Mapping[str, Any]) -> list[Node]:
+    cost = f"{body['tokens_in']} + {body['tokens_out']} tokens, {body['latency_ms']:.0f} ms"
+    fallback = ", by the fallback model" if body["fallback_used"] else ""
+    return [
+        Node(f"risk {body['risk_score']:.2f}, stance {body['stance']}{fallback}, {cost}"),
+        Node(f"asked with template {body['prompt_version']}, prompt {_hash(body['prompt_hash'])}"),
+        Node(f"said: {shortened(body['reasoning'], REASONING_SHOWN_CHARS)}"),
+    ]
+
+
+def _absent(body: Mapping[str, Any]) -> list[Node]:
+    return [Node(f"absent: run {vote['run']}: {vote['absent']}") for vote in body["votes"] if "absent" in vote]
+
+
+def _adjustments(body: Mapping[str, Any]) -> list[Node]:
+    mean = Node(f"mean confidence of the agreeing votes {body['original_confidence']:.4f}")
+    steps = [Node(_adjustment(step)) for step in body["adjustments"]]
+    return [mean, *(steps or [Node("nothing changed it")])]
+
+
+def _adjustment(step: Mapping[str, Any]) -> str:
+    capped = ", capped" if step["before"] * step["factor"] > 1 else ""
+    return f"{step['step']} × {step['factor']:.4g}: {step['before']:.4f} → {step['after']:.4f}{capped}  ({step['why']})"
+
+
+def _decision(body: Mapping[str, Any]) -> tuple[Node, ...]:
+    agreement = "no signal takes a side" if body["agreement"] is None else f"agreement {body['agreement']:.0%}"
+    nodes = [
+        _times(body),
+        Node(f"confidence {body['confidence']:.4f}, risk score {body['risk_score']:.2f}, {agreement}"),
+        Node(f"reasoning: {shortened(body['reasoning'], 2 * REASONING_SHOWN_CHARS)}"),
+    ]
+    if body["hidden_hand_warning"]:
+        nodes.insert(2, Node(f"Hidden Hand warning: {body['hidden_hand_warning']}"))
+    if body["degraded_inference"]:
+        nodes.insert(2, Node(f"degraded: {body['degradation_reason']}"))
+    return tuple(nodes)
+
+
+def _whole_decision(body: Mapping[str, Any]) -> list[Node]:
+    return [*_adjustments(body), *_decision(body), *_absent(body)]
+
+
+def _kind_and_ids(result: ResultRecord) -> str:
+    said = typed(result).headline
+    return f"{result.kind}{': ' if said else ''}{said}  (result {result.id}, run {result.run_id})"
+
+
+def _hash(content_hash: str) -> str:
+    return f"hash {content_hash[:HASH_SHOWN_CHARS]}"
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _moment(iso: str) -> str:
+    try:
+        return instant(datetime.fromisoformat(iso))
+    except ValueError:
+        return iso or "an unknown time"
+
+
+def _instant(ms: float) -> str:
+    from aaos.domain.market import iso_utc
+
+    return iso_utc(int(ms))

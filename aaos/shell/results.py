@@ -1,0 +1,247 @@
+"""Stored results as typed values, one class per kind; all of them print as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from aaos.shell.runs import instant, plain
+
+if TYPE_CHECKING:
+    from aaos.domain.decision import Adjustment
+    from aaos.domain.results import RiskLabel
+    from aaos.domain.signals import Contribution
+    from aaos.ports import ResultRecord
+
+Signal = Literal["BUY", "SELL", "HOLD"]
+_OF_DIRECTION: Mapping[str, Signal] = {"long": "BUY", "short": "SELL", "neutral": "HOLD"}
+JSON_FIELDS = (
+    "id", "run_id", "kind", "symbol", "slot", "fence", "analyzed_at", "published_at", "content_hash", "body", "inputs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """A stored result of any kind; `inputs` is its lineage, `body` all that was found out.
+
+    `published_at` is None until it was announced on its stream.
+    """
+
+    id: int
+    run_id: int
+    kind: str
+    symbol: str
+    slot: datetime
+    fence: int
+    analyzed_at: datetime
+    published_at: datetime | None
+    content_hash: str
+    inputs: Sequence[Mapping[str, Any]]
+    body: Mapping[str, Any]
+
+    own: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, record: ResultRecord) -> Self:
+        """Returns the result of a stored row."""
+        row = {each.name: getattr(record, each.name) for each in fields(Result)}
+        return cls(**row, **{name: record.body[name] for name in cls.own}, **cls._built(record.body))
+
+    @classmethod
+    def _built(cls, _body: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that are more than what the body says."""
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form, the same for every kind."""
+        return {name: plain(getattr(self, name)) for name in JSON_FIELDS}
+
+    @property
+    def headline(self) -> str:
+        """Returns what it says, in a few words."""
+        return ""
+
+    def __repr__(self) -> str:
+        said = f", {self.headline}" if self.headline else ""
+        return f"{type(self).__name__}({self.id}, {self.symbol}{said}, {instant(self.analyzed_at)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AnalysisResult(Result):
+    """A technical analysis: score −130…+130 with each indicator's share, confidence in percent."""
+
+    timeframe: str
+    direction: Literal["long", "short", "neutral"]
+    score: float
+    confidence_pct: float
+    indicators: Mapping[str, float | None]
+    as_of: datetime
+    market_time: datetime
+    contributions: tuple[Contribution, ...] = field(default=())
+
+    own: ClassVar[tuple[str, ...]] = ("timeframe", "direction", "score", "confidence_pct", "indicators")
+
+    @classmethod
+    def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        from aaos.domain.signals import Contribution
+
+        parts = tuple(Contribution.from_dict(each) for each in body["contributions"])
+        return {**_times(body), "contributions": parts}
+
+    @property
+    def signal(self) -> Signal:
+        """The direction as an action."""
+        return _OF_DIRECTION[self.direction]
+
+    @property
+    def confidence(self) -> float:
+        """0…1."""
+        return self.confidence_pct / 100
+
+    @property
+    def headline(self) -> str:
+        """See the base class."""
+        return f"{self.direction} {self.score:+.1f} of 130"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RegimeResult(Result):
+    """A market regime with Wyckoff phase, volume trend and the figures they rest on; confidence 0…1."""
+
+    timeframe: str
+    regime: str
+    confidence: float
+    wyckoff_phase: str
+    volume_trend: str
+    evidence: Mapping[str, float | str | None]
+    as_of: datetime
+    market_time: datetime
+
+    own: ClassVar[tuple[str, ...]] = (
+        "timeframe", "regime", "confidence", "wyckoff_phase", "volume_trend", "evidence",
+    )  # fmt: skip
+
+    @classmethod
+    def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        return _times(body)
+
+    @property
+    def headline(self) -> str:
+        """See the base class."""
+        return f"{self.regime} {self.confidence:.2f}, phase {self.wyckoff_phase}, volume {self.volume_trend}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VoteResult(Result):
+    """What one model said about a context; confidence and risk 0…1."""
+
+    voter: str
+    stance: str
+    model: str
+    signal: Signal
+    confidence: float
+    risk_score: float
+    reasoning: str
+    fallback_used: bool
+    prompt_hash: str
+    tokens_in: int
+    tokens_out: int
+    latency_ms: float
+
+    own: ClassVar[tuple[str, ...]] = (
+        "voter", "stance", "model", "signal", "confidence", "risk_score", "reasoning", "fallback_used", "prompt_hash",
+        "tokens_in", "tokens_out", "latency_ms",
+    )  # fmt: skip
+
+    @property
+    def headline(self) -> str:
+        """See the base class."""
+        return f"{self.voter} ({self.model}) {self.signal} {self.confidence:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSummary:
+    """A vote as a decision counted it; `absent` says why there is none."""
+
+    run_id: int
+    voter: str | None = None
+    model: str | None = None
+    signal: Signal | None = None
+    confidence: float | None = None
+    absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecisionResult(Result):
+    """A decision: what is done, how surely (0…1, adjusted), why, and whether it may be traded."""
+
+    timeframe: str
+    signal: Signal
+    confidence: float
+    original_confidence: float
+    risk_score: float
+    reasoning: str
+    wyckoff_phase: str
+    hidden_hand_warning: str | None
+    phase_signal_conflict: bool
+    degraded_inference: bool
+    degradation_reason: str | None
+    agreement: float | None
+    tradable: bool
+    as_of: datetime
+    market_time: datetime
+    adjustments: tuple[Adjustment, ...] = field(default=())
+    votes: tuple[VoteSummary, ...] = field(default=())
+
+    own: ClassVar[tuple[str, ...]] = (
+        "timeframe", "signal", "confidence", "original_confidence", "risk_score", "reasoning", "wyckoff_phase",
+        "hidden_hand_warning", "phase_signal_conflict", "degraded_inference", "degradation_reason", "agreement",
+        "tradable",
+    )  # fmt: skip
+
+    @classmethod
+    def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        from aaos.domain.decision import Adjustment
+
+        steps = tuple(Adjustment(**each) for each in body["adjustments"])
+        return {**_times(body), "adjustments": steps, "votes": tuple(_vote(each) for each in body["votes"])}
+
+    @property
+    def risk(self) -> RiskLabel:
+        """HIGH, MEDIUM or LOW."""
+        from aaos.domain.results import risk_label
+
+        return risk_label(self.risk_score)
+
+    @property
+    def headline(self) -> str:
+        """See the base class."""
+        cast = sum(vote.absent is None for vote in self.votes)
+        parts = [f"{self.signal} {self.confidence:.2f}", f"risk {self.risk}", f"{cast} of {len(self.votes)} votes"]
+        parts += [f"warning: {self.hidden_hand_warning}"] if self.hidden_hand_warning else []
+        parts += ["degraded"] if self.degraded_inference else []
+        return ", ".join([*parts, "tradable" if self.tradable else "not tradable"])
+
+
+TYPES: Mapping[str, type[Result]] = {
+    "technical_analysis": AnalysisResult,
+    "regime_detection": RegimeResult,
+    "trading_analysis": VoteResult,
+    "trading_decision": DecisionResult,
+}
+
+
+def typed(record: ResultRecord) -> Result:
+    """Returns the stored row as the class of its kind; kinds without one as plain `Result`."""
+    return TYPES.get(record.kind, Result).of(record)
+
+
+def _vote(spoken: Mapping[str, Any]) -> VoteSummary:
+    said = {name: spoken.get(name) for name in ("voter", "model", "signal", "confidence", "absent")}
+    return VoteSummary(run_id=spoken["run"], **said)
+
+
+def _times(body: Mapping[str, Any]) -> dict[str, datetime]:
+    return {name: datetime.fromisoformat(body[name]) for name in ("as_of", "market_time")}

@@ -1,0 +1,173 @@
+"""What runs, what waits, what it costs, and which server does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aaos.errors import AaosError, BrokerUnavailable, DatabaseUnavailable, NetworkError
+from aaos.shell import environment
+from aaos.shell.runs import instant, plain
+from aaos.shell.tables import as_text, table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from aaos.bootstrap import Container
+    from aaos.local.status import StackStatus
+
+T = TypeVar("T")
+ALERTS_SHOWN = 5
+SOVEREIGN_TIMEOUT_S = 2.0
+SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """Whether a server answers; `problem` says why not."""
+
+    name: str
+    reachable: bool
+    address: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """A queue's messages, and the runs of its kind; None where the server that knows is away."""
+
+    queue: str
+    messages: int | None
+    pending: int | None
+    running: int | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Status:
+    """The stack of this machine (if there is one), the servers in use, queues, and what an operator should see."""
+
+    stack: StackStatus
+    servers: tuple[ServerStatus, ...]
+    queues: tuple[QueueStatus, ...]
+    outbox_backlog: int | None
+    alerts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def memory_pss_mb(self) -> float:
+        """Memory of the whole stack, proportional set size in MiB."""
+        return self.stack.memory_pss_mb
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form; the stack's own fields stand at the top."""
+        return {
+            **asdict(self.stack),
+            "servers": [asdict(server) for server in self.servers],
+            "queues": [asdict(queue) for queue in self.queues],
+            "outbox_backlog": self.outbox_backlog,
+            "alerts": [{name: plain(value) for name, value in alert.items()} for alert in self.alerts],
+        }
+
+    def __rich__(self) -> Group:
+        """The tables, for rich."""
+        from rich.console import Group
+
+        return Group(*_shown(self))
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+
+def current_status(container: Container) -> Status:
+    """Returns the status now; never raises for a server that is away."""
+    from aaos.local.status import status as stack_status
+
+    settings = container.settings
+    servers = (
+        _server("PostgreSQL", settings.database_url.get_secret_value(), container.database.now),
+        _server("broker", settings.broker_url.get_secret_value(), lambda: container.hints.queued("maintenance")),
+        _server("Sovereign", settings.sovereign_url, lambda: _ask_sovereign(container)),
+    )
+    database, broker = servers[0].reachable, servers[1].reachable
+    return Status(
+        stack=stack_status(environment.state_dir()),
+        servers=servers,
+        queues=_queues(container, database, broker),
+        outbox_backlog=_known(container.outbox.backlog, database),
+        alerts=tuple(_known(lambda: container.alerts.recent(ALERTS_SHOWN), database) or ()),
+    )
+
+
+def _server(name: str, address: str, ask: Callable[[], object]) -> ServerStatus:
+    from aaos.logs import redact
+
+    try:
+        ask()
+    except AaosError as error:
+        return ServerStatus(name, False, redact(address), redact(" ".join(str(error).split())))
+    return ServerStatus(name, True, redact(address))
+
+
+def _ask_sovereign(container: Container) -> None:
+    import httpx
+
+    key = container.settings.sovereign_api_key
+    headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
+    try:
+        address = container.settings.sovereign_url.rstrip("/") + "/models"
+        answer = httpx.get(address, headers=headers, timeout=SOVEREIGN_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise NetworkError(f"no answer ({reason}); is it running, and is AAOS_SOVEREIGN_URL right?") from None
+    if answer.status_code >= SERVER_ERROR:
+        raise NetworkError(f"Sovereign answers with status {answer.status_code}")
+
+
+def _queues(container: Container, database: bool, broker: bool) -> tuple[QueueStatus, ...]:
+    from aaos.settings import HOUSEKEEPING_QUEUES
+
+    found = []
+    for name in (*container.settings.kinds, *HOUSEKEEPING_QUEUES):
+        messages = _known(lambda queue=name: container.hints.queued(queue), broker)  # type: ignore[misc]
+        is_kind = name in container.settings.kinds
+        active = _known(lambda kind=name: container.runs.active(kind), database and is_kind)  # type: ignore[misc]
+        pending, running = active or (None, None)
+        found.append(QueueStatus(name, messages, pending, running))
+    return tuple(found)
+
+
+def _known(ask: Callable[[], T], worth_asking: bool) -> T | None:
+    """What the server says, None where it is known to be away or just went."""
+    if not worth_asking:
+        return None
+    try:
+        return ask()
+    except (DatabaseUnavailable, BrokerUnavailable):
+        return None
+
+
+def _shown(status: Status) -> Sequence[Any]:
+    stack = status.stack
+    parts: list[Any] = []
+    if stack.running:
+        cost = f"memory {stack.memory_pss_mb:.1f} MB (PSS)"
+        parts.append(f"stack in {stack.state_dir}, up {stack.uptime_s:.0f} s; {cost}")
+        headers = ("process", "state", "pid", "port", "up s", "restarts", "memory_pss_mb")
+        parts.append(table(headers, ([
+            each.name, each.state, each.pid, each.port, round(each.uptime_s), each.restarts, each.memory_pss_mb,
+        ] for each in stack.processes)))  # fmt: skip
+        parts += [f"Flower: {stack.flower_url}"] if stack.flower_url else []
+    else:
+        parts.append(f"no stack is running in {stack.state_dir}")
+    parts += ["", table(("server", "answers", "address", "problem"), ([
+        each.name, "yes" if each.reachable else "no", each.address, each.problem or "",
+    ] for each in status.servers))]  # fmt: skip
+    parts += ["", table(("queue", "messages", "pending runs", "running"), ([
+        each.queue, each.messages, each.pending, each.running,
+    ] for each in status.queues))]  # fmt: skip
+    waiting = "unknown" if status.outbox_backlog is None else str(status.outbox_backlog)
+    parts += ["", f"results not announced yet: {waiting}"]
+    if status.alerts:
+        rows = ([instant(each["created_at"]), each["kind"], each["message"]] for each in status.alerts)
+        parts += ["", table(("newest alerts", "kind", "message"), rows)]
+    return parts
