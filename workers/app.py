@@ -11,12 +11,13 @@ import structlog
 from celery import Celery, Task, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
-from aaos.bootstrap import Container, container
+from aaos.bootstrap import Container, container, preload
 from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome
 from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
 from aaos.settings import settings
-from workers.processes import die_with_parent, require_shared_memory
+from workers.events import PacedEvents
+from workers.processes import die_with_parent, is_prefork, require_shared_memory
 
 # A header task whose run is being worked on elsewhere looks again after this long.
 LOOK_AGAIN_S = 0.5
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
+app.steps["consumer"].add(PacedEvents)
 
 
 class RunTask(Task):
@@ -102,7 +104,13 @@ def _use_our_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _check_machine(sender: Any, **_: Any) -> None:
-    require_shared_memory(sender.pool_cls)
+    if is_prefork(sender.pool_cls):
+        require_shared_memory()
+
+
+@signals.worker_before_create_process.connect
+def _share_memory(**_: Any) -> None:
+    preload()
 
 
 @signals.worker_process_init.connect

@@ -26,9 +26,14 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def require_shared_memory(pool: Any) -> None:
+def is_prefork(pool: Any) -> bool:
+    """Returns whether that is Celery's pool of forked children."""
+    return "prefork" in str(getattr(pool, "__module__", pool))
+
+
+def require_shared_memory() -> None:
     """Raises StartupError when the prefork pool could not make its semaphores."""
-    if "prefork" not in str(getattr(pool, "__module__", pool)) or not sys.platform.startswith("linux"):
+    if sys.platform != "linux":
         return
     try:
         with tempfile.TemporaryFile(dir=SHARED_MEMORY):

@@ -6,7 +6,5 @@ from workers.app import app
 
 @app.task(name="publish_results")
 def publish_results() -> int:
-    """Announces what the outbox holds; a nudge that comes meanwhile starts another round."""
-    c = container()
-    c.publisher_flag.lower()
-    return c.publish()
+    """Announces what the outbox holds, and what comes while it is at it."""
+    return container().publish()

@@ -25,6 +25,7 @@ class ThreadLeaseKeeper:
         self._renew = renew
         self._every_s = every_s
         self._held: dict[int, int] = {}
+        self._refused: dict[int, int] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -58,8 +59,15 @@ class ThreadLeaseKeeper:
             # The next beat tries again; a lease outlives two missed beats.
             log.warning("leases_not_renewed", runs=len(held), why=str(error))
             return
+        except Exception:
+            # Whatever it is: a dead keeper would silently lose every later run of this process, too.
+            log.exception("leases_not_renewed", runs=len(held))
+            return
         with self._changed:
-            for run_id, fence in held.items():
-                if run_id not in kept and self._held.get(run_id) == fence:
+            refused = {run_id: fence for run_id, fence in held.items() if run_id not in kept}
+            for run_id, fence in refused.items():
+                # A run of ours that ends while its lease is renewed is refused, too, but only once.
+                if self._refused.get(run_id) == fence and self._held.get(run_id) == fence:
                     del self._held[run_id]
                     log.warning("lease_lost", run=run_id, fence=fence)
+            self._refused = refused

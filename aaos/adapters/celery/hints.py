@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import structlog
 from amqp.exceptions import AMQPError
 from celery import Celery
+from celery.utils import uuid
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 from redis.exceptions import RedisError
 
@@ -29,6 +30,7 @@ class CeleryHints:
     def __init__(self, app: Celery, publisher_flag: RedisFlag) -> None:
         self._app = app
         self._publisher_flag = publisher_flag
+        self._declared: set[str] = set()
 
     def hint(self, kind: str, run_id: int) -> None:
         """See the port."""
@@ -60,8 +62,13 @@ class CeleryHints:
                 return 0  # never used yet: the broker does not know the queue
 
     def _send(self, task: str, queue: str, *args: int | str) -> None:
-        with mapped_errors():
-            self._app.send_task(task, args=args, queue=queue, ignore_result=True)
+        """Sends one message; by hand what `send_task` does, without its routing and options, half the CPU time."""
+        amqp = self._app.amqp
+        message = amqp.create_task_message(uuid(), task, args=args, kwargs={}, ignore_result=True)
+        declare = [] if queue in self._declared else [amqp.queues[queue]]
+        with mapped_errors(), self._app.producer_or_acquire() as producer:
+            amqp.send_task_message(producer, task, message, queue=queue, declare=declare)
+        self._declared.add(queue)
 
 
 @contextmanager

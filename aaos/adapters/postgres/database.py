@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aaos.errors import ConfigError, DatabaseUnavailable, InvariantViolation
+from aaos.errors import AaosError, ConfigError, DatabaseUnavailable, InvariantViolation
 
 SCHEMA_REVISION = "0001"
 CONNECT_TIMEOUT_S = 5
@@ -22,6 +27,7 @@ STATEMENT_TIMEOUT_MS = 15_000
 POOL_WAIT_S = 10
 # The kernel gives up on a silent peer after this long (TCP_USER_TIMEOUT).
 TCP_USER_TIMEOUT_MS = 15_000
+NOW = text("SELECT clock_timestamp()")
 UNDEFINED_TABLE = "42P01"
 # SQLSTATE classes of a server that is away, shutting down, full or read-only: worth trying again.
 UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25", "40", "55")
@@ -43,29 +49,56 @@ class Database:
             pool_recycle=1800,
             pool_use_lifo=True,
             isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,  # nothing to roll back on a connection that returns to the pool
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "aaos",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                # enable_seqscan: every statement here has its index. A plan made while the tables were young and
+                # empty would read them whole, and stay cached in its session while they grow.
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c enable_seqscan=off",
                 "keepalives_idle": 10,
                 "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
             },
         )
 
-    def rows(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        """Runs one statement in a transaction of its own and returns its rows."""
-        with self.connection() as connection:
-            return connection.execute(statement, parameters or {}).all()
+    def rows(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """Runs one statement in a transaction of its own and returns its rows, as named tuples."""
+        with self._cursor() as cursor:
+            return cursor.execute(_spelled(statement), parameters or {}).fetchall()
 
-    def row(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+    def row(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Any | None:
         """Runs one statement in a transaction of its own and returns its first row, or None."""
-        with self.connection() as connection:
-            return connection.execute(statement, parameters or {}).first()
+        with self._cursor() as cursor:
+            return cursor.execute(_spelled(statement), parameters or {}).fetchone()
 
     def execute(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> int:
         """Runs one statement in a transaction of its own and returns the number of rows it touched."""
-        with self.connection() as connection:
-            return int(connection.execute(statement, parameters or {}).rowcount)
+        with self._cursor() as cursor:
+            return int(cursor.execute(_spelled(statement), parameters or {}).rowcount)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[psycopg.Cursor[Any]]:
+        """Yields a driver cursor on a pooled connection in autocommit mode.
+
+        Single statements go past SQLAlchemy's execution layer, which costs as much CPU as the statement itself
+        (bench/README.md). The pool, and so the reset and replacement of broken connections, is the same.
+        """
+        with mapped_errors(self.address):
+            pooled = self._engine.raw_connection()
+            driver: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
+            try:
+                if not driver.autocommit:
+                    driver.autocommit = True
+                with driver.cursor(row_factory=namedtuple_row) as cursor:
+                    yield cursor
+            except BaseException as error:
+                # A time limit's signal may have cut in between statement and answer: whoever got that connection
+                # next would be told that another command is in progress, for ever.
+                if driver.closed or driver.info.transaction_status is not TransactionStatus.IDLE:
+                    pooled.invalidate(error)
+                raise
+            finally:
+                pooled.close()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -82,9 +115,8 @@ class Database:
 
     def now(self) -> datetime:
         """Returns the database's clock: the only one that orders anything."""
-        with self.connection() as connection:
-            instant: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-            return instant
+        instant: datetime = self.rows(NOW)[0][0]
+        return instant
 
     def close(self) -> None:
         """Closes the pool."""
@@ -100,30 +132,52 @@ def mapped_errors(address: str) -> Iterator[None]:
     """Maps SQLAlchemy's and psycopg's errors to the aaos tree."""
     try:
         yield
-    except IntegrityError as error:
-        raise InvariantViolation(f"the database refused a row: {_first_line(error)}") from error
-    except ProgrammingError as error:
-        if _sqlstate(error) == UNDEFINED_TABLE:
-            raise ConfigError(f"the database {address} has no aaos schema; run `aaos migrate`") from error
-        raise
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable(
-            f"PostgreSQL at {address} is not available ({_first_line(error)}); "
-            "is it running, and is AAOS_DATABASE_URL right?"
-        ) from error
+    except PoolTimeout as error:
+        raise _away(error, address) from error
     except DBAPIError as error:
-        if error.connection_invalidated or _sqlstate(error)[:2] in UNAVAILABLE_CLASSES:
-            raise DatabaseUnavailable(f"PostgreSQL at {address}: {_first_line(error)}") from error
-        raise
+        mapped = _mapped(error.orig, address)
+        if mapped is None and error.connection_invalidated:
+            mapped = _away(error.orig, address)
+        if mapped is None:
+            raise
+        raise mapped from error
+    except psycopg.Error as error:
+        mapped = _mapped(error, address)
+        if mapped is None:
+            raise
+        raise mapped from error
 
 
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", None) or "")
+def _mapped(error: BaseException | None, address: str) -> AaosError | None:
+    """Returns what a driver's error is called here; None for our own mistakes, which nobody should catch."""
+    sqlstate = str(getattr(error, "sqlstate", None) or "")
+    if isinstance(error, psycopg.IntegrityError):
+        return InvariantViolation(f"the database refused a row: {_first_line(error)}")
+    if sqlstate == UNDEFINED_TABLE:
+        return ConfigError(f"the database {address} has no aaos schema; run `aaos migrate`")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or sqlstate[:2] in UNAVAILABLE_CLASSES:
+        return _away(error, address)
+    return None
 
 
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+def _away(error: BaseException | None, address: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"PostgreSQL at {address} is not available ({_first_line(error)}); "
+        "is it running, and is AAOS_DATABASE_URL right?"
+    )
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@lru_cache(maxsize=512)
+def _spelled(statement: TextClause) -> str:
+    """Returns the statement with the driver's placeholders, spelled out once: the statements are constants."""
+    return str(statement.compile(dialect=_DIALECT))
+
+
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
 def migrate(url: str) -> str:

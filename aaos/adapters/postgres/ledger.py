@@ -101,7 +101,7 @@ class PostgresSovereignLedger:
 
     def calls(self, run_id: int) -> Sequence[Mapping[str, Any]]:
         """Returns the calls made for a run, oldest first."""
-        return [dict(row._mapping) for row in self._database.rows(CALLS, {"run_id": run_id})]
+        return [row._asdict() for row in self._database.rows(CALLS, {"run_id": run_id})]
 
 
 class PostgresAlerts:
@@ -116,4 +116,4 @@ class PostgresAlerts:
 
     def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """Returns the newest alerts first."""
-        return [dict(row._mapping) for row in self._database.rows(RECENT_ALERTS, {"limit": limit})]
+        return [row._asdict() for row in self._database.rows(RECENT_ALERTS, {"limit": limit})]

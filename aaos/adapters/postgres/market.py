@@ -71,12 +71,12 @@ class PostgresMarketStore:
 
     def active_series(self) -> Sequence[Series]:
         """Returns the series in use, by symbol."""
-        return [Series(**row._mapping) for row in self._database.rows(ACTIVE_SERIES)]
+        return [Series(**row._asdict()) for row in self._database.rows(ACTIVE_SERIES)]
 
     def stored(self, source: str, symbol: str, timeframe: str) -> Series | None:
         """Returns the series as it is stored, in use or not."""
         row = self._database.row(STORED_SERIES, {"source": source, "symbol": symbol, "timeframe": timeframe})
-        return None if row is None else Series(**row._mapping)
+        return None if row is None else Series(**row._asdict())
 
     def anchors(self, source: str, symbol: str) -> Sequence[MarketAnchor]:
         """Returns the anchors of a series, oldest first."""

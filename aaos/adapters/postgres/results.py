@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from aaos.adapters.postgres.database import Database
 from aaos.errors import UnknownRun
@@ -104,7 +104,7 @@ class _Batch:
         self._connection.execute(MARK, {"ids": list(stream_ids), "stream_ids": list(stream_ids.values())})
 
 
-def _record(row: Row[Any]) -> ResultRecord:
+def _record(row: Any) -> ResultRecord:
     return ResultRecord(
         id=row.id,
         run_id=row.run_id,

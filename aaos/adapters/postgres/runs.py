@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from aaos.adapters.postgres import runs_sql as sql
 from aaos.adapters.postgres.database import Database
-from aaos.domain.results import canonical_json, content_hash
+from aaos.domain.results import canonical_json
 from aaos.domain.runs import (
     ClaimedRun,
     ClaimRefused,
@@ -108,14 +109,14 @@ class PostgresRunStore:
         }
         row = self._database.row(sql.CLAIM, parameters)
         if row is not None:
-            return ClaimedRun(**row._mapping)
+            return ClaimedRun(**row._asdict())
         refused = self._why_refused(run_id)
         if refused.refusal is not Refusal.NO_ROOM:
             return refused
         # Parked first, then asked again: whoever ends between the two either finds us parked or leaves room.
         self._database.execute(sql.PARK, {"id": run_id})
         row = self._database.row(sql.CLAIM, parameters)
-        return ClaimedRun(**row._mapping) if row is not None else refused
+        return ClaimedRun(**row._asdict()) if row is not None else refused
 
     def _why_refused(self, run_id: int) -> ClaimRefused:
         row = self._database.row(sql.WHY_REFUSED, {"id": run_id, "max_attempts": self._rules.max_attempts})
@@ -164,12 +165,13 @@ class PostgresRunStore:
 
     def complete(self, run: ClaimedRun, outcome: Completed, publish: bool) -> Ended:
         """See the port."""
+        body = canonical_json(outcome.body)
         parameters = {
             "id": run.id,
             "fence": run.fence,
             "kind": run.kind,
-            "body": canonical_json(outcome.body).decode(),
-            "content_hash": content_hash(outcome.body),
+            "body": body.decode(),
+            "content_hash": hashlib.sha256(body).hexdigest(),  # as `content_hash` has it, spelled out once
             "inputs": canonical_json([each.to_dict() for each in outcome.inputs]).decode(),
             "publish": publish,
         }
@@ -196,7 +198,7 @@ class PostgresRunStore:
         return self._ended(self._database.row(sql.END, parameters), run, state)
 
     def _ended(
-        self, row: Row[Any] | None, run: ClaimedRun, state: State, feeds: Sequence[tuple[int, str]] = ()
+        self, row: Any | None, run: ClaimedRun, state: State, feeds: Sequence[tuple[int, str]] = ()
     ) -> Ended:
         if row is None:
             return self._already_ended(run, state)
@@ -318,7 +320,7 @@ def _feed(connection: Connection, run_id: int, feeds: Sequence[NewRun]) -> list[
     return fed
 
 
-def _record(row: Row[Any]) -> RunRecord:
+def _record(row: Any) -> RunRecord:
     return RunRecord(
         id=row.id,
         kind=row.kind,

@@ -37,6 +37,13 @@ class RedisFlag:
         except RedisError as error:
             raise BrokerUnavailable(f"Redis is not available ({error})") from error
 
+    def keep(self) -> None:
+        """Puts the flag up for another `ttl_ms`."""
+        try:
+            self._redis.set(self._name, b"1", px=self._ttl_ms)
+        except RedisError as error:
+            raise BrokerUnavailable(f"Redis is not available ({error})") from error
+
     def lower(self) -> None:
         """Takes the flag down."""
         try:
