@@ -1,0 +1,104 @@
+"""Durable runs per second, beside bare Celery and two PostgreSQL-backed peers, in interleaved rounds."""
+
+from __future__ import annotations
+
+import statistics
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench.contestants import Aaos, AaosAllHinted, BareCelery, Contestant, Dbos, Peer, Procrastinate
+from bench.environment import MAX_CONCURRENT, Servers, servers
+from bench.figures import spread, table
+from bench.peers.install import peers_python
+from bench.processes import cpu_s
+
+WARM_UP = 300
+TUNING_PIECES = 1_000
+
+
+@dataclass(slots=True)
+class Lap:
+    """One round of one contestant: pieces per second, and CPU ms per piece by who spent it."""
+
+    rate: float
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+
+
+def run(options: Namespace) -> None:
+    """Prints the race's table."""
+    with servers() as on:
+        entries = _entries(on, options)
+        laps: dict[str, list[Lap]] = {name: [] for name in entries}
+        for number in range(options.rounds):
+            for name, make in entries.items():
+                laps[name].append(lap(make(), options.runs))
+                print(f"  round {number + 1} {name}: {laps[name][-1].rate:,.0f}/s", flush=True)
+    print(_report(laps, options))
+
+
+def lap(contestant: Contestant, count: int) -> Lap:
+    """One measured round: start, warm up, hold still, lay out, let go, measure, end."""
+    contestant.start()
+    try:
+        contestant.race(WARM_UP)
+        contestant.lay_out(count)
+        before = _cpu(contestant)
+        rate = contestant.let_go(count)
+        after = _cpu(contestant)
+        return Lap(rate, {name: (after[name] - before[name]) * 1000 / count for name in after})
+    finally:
+        contestant.stop()
+
+
+def _cpu(contestant: Contestant) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for process in contestant.processes:
+        own, children = cpu_s(process.pid)
+        found[process.name] = found.get(process.name, 0.0) + own
+        if children:
+            found[f"{process.name}'s children"] = children
+    on = contestant.servers
+    return {**found, "PostgreSQL": sum(cpu_s(on.postgres.pid)), "Valkey": sum(cpu_s(on.valkey.pid))}
+
+
+def _entries(on: Servers, options: Namespace) -> dict[str, Callable[[], Contestant]]:
+    entries: dict[str, Callable[[], Contestant]] = {
+        "celery": lambda: BareCelery(on),
+        "aaos": lambda: Aaos(on),
+        "aaos, all hinted": lambda: AaosAllHinted(on),
+    }
+    if options.no_peers:
+        return entries
+    python = peers_python()
+    if python is not None:
+        for kind in (Dbos, Procrastinate):
+            concurrency, poll_s = _best_level(kind, on, python)
+            entries[kind.name] = partial(kind, on, python, concurrency, poll_s)
+    return entries
+
+
+def _best_level(kind: type[Peer], on: Servers, python: Path) -> tuple[int, float]:
+    """The settings under which the peer is fastest, each tried once."""
+    rates = {}
+    for concurrency, poll_s in kind.levels:
+        rates[concurrency, poll_s] = lap(kind(on, python, concurrency, poll_s), TUNING_PIECES).rate
+        at = f"{concurrency or 'unlimited'} at once per process, polling every {poll_s:g} s"
+        print(f"  tuning {kind.name}: {at}: {rates[concurrency, poll_s]:,.0f}/s", flush=True)
+    return max(rates, key=lambda level: rates[level])
+
+
+def _report(laps: dict[str, list[Lap]], options: Namespace) -> str:
+    bare = statistics.median(each.rate for each in laps["celery"])
+    rows = []
+    for name, found in laps.items():
+        rate = statistics.median(each.rate for each in found)
+        spenders = {who: statistics.median(each.cpu_ms[who] for each in found) for who in found[0].cpu_ms}
+        spent = ", ".join(f"{who} {ms:.2f}" for who, ms in spenders.items())
+        rates = spread([each.rate for each in found])
+        rows.append([name, rates, f"{rate / bare:.2f}", f"{sum(spenders.values()):.2f}", spent])
+    header = ["what", "per second: median (min–max)", "× bare Celery", "CPU ms each", "of which"]
+    setting = f"{options.runs} pieces a round, {options.rounds} rounds, 2 processes, max_concurrent {MAX_CONCURRENT}"
+    return f"\nThroughput ({setting})\n\n{table(header, rows)}\n"
