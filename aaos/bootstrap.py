@@ -250,35 +250,36 @@ class Container:
         return recover_at_start(self.settings.schedules, self.runs, self.alerts)
 
 
-_lock = threading.Lock()
-_container: Container | None = None
+class _ThisProcess:
+    """What belongs to one process: connections, locks and threads are harmful when used in a forked child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.container: Container | None = None
+
+    def start_over_after_fork(self) -> None:
+        """Forgets what is the parent's, without closing sockets that the parent goes on using."""
+        if self.container is not None and "database" in self.container.__dict__:
+            self.container.database.forget()
+        self.lock = threading.Lock()
+        self.container = None
+
+
+_this_process = _ThisProcess()
+os.register_at_fork(after_in_child=_this_process.start_over_after_fork)
 
 
 def container() -> Container:
     """Returns this process's container."""
-    global _container
-    with _lock:
-        if _container is None:
-            _container = Container(settings())
-        return _container
+    with _this_process.lock:
+        if _this_process.container is None:
+            _this_process.container = Container(settings())
+        return _this_process.container
 
 
 def reset() -> None:
     """Forgets this process's container; the next call of `container` builds a new one."""
-    global _container
-    _container = None
-
-
-def _after_fork() -> None:
-    """Connections, locks and threads of the parent are of no use in a forked child, and harmful if used."""
-    global _lock
-    _lock = threading.Lock()
-    if _container is not None and "database" in _container.__dict__:
-        _container.database.forget()
-    reset()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    _this_process.container = None
 
 
 def preload(modules: Sequence[str] = PRELOADED) -> None:

@@ -111,6 +111,14 @@ class Settings(BaseSettings):
         """Returns what wins over what: arguments, then the environment, then the files."""
         return init_settings, env_settings, _ConfigDirectory(settings_cls)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_lists(cls, values: Any) -> Any:
+        """Lists from the environment are JSON; inside sections pydantic-settings hands them over as text."""
+        if not isinstance(values, Mapping):
+            return values
+        return {name: _decoded(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
     @field_validator("database_url", mode="before")
     @classmethod
     def _use_psycopg(cls, value: Any) -> Any:
@@ -210,6 +218,21 @@ def _explain(error: ValidationError, directory: Path) -> str:
         shown = "" if _is_secret(section) else f" = {_short(problem.get('input'))}"
         lines.append(f"{place}{shown}: {problem['msg']} ({source})")
     return "; ".join(lines)
+
+
+def _decoded(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _decoded_value(value) for key, value in section.items()}
+
+
+def _decoded_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _decoded(value)
+    if not (isinstance(value, str) and value.startswith("[")):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 def _is_secret(section: str) -> bool:

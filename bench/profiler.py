@@ -1,10 +1,14 @@
-"""A CPU profile of each pool child, on demand: BENCH_PROFILE names the directory the figures go to."""
+"""A CPU profile of a worker's main process and pool children, on demand, for bench only.
+
+BENCH_PROFILE names the directory the figures go to; a process writes its own down whenever it gets SIGUSR2.
+"""
 
 from __future__ import annotations
 
 import cProfile
 import os
 import signal
+import time
 from pathlib import Path
 
 from celery import signals
@@ -13,18 +17,17 @@ VARIABLE = "BENCH_PROFILE"
 
 
 def install() -> None:
-    """Profiles every pool child of this worker from its start, if the environment asks for it.
-
-    A child writes its figures down whenever it gets SIGUSR2.
-    """
+    """Profiles main process and children of this worker, if the environment asks for it."""
     directory = os.environ.get(VARIABLE)
     if directory:
-        signals.worker_process_init.connect(lambda **_: _begin(Path(directory)), weak=False)
+        signals.worker_process_init.connect(lambda **_: _begin(Path(directory), "child"), weak=False)
+        signals.worker_ready.connect(lambda **_: _begin(Path(directory), "main"), weak=False)
 
 
-def _begin(directory: Path) -> None:
-    profile = cProfile.Profile()
-    target = directory / f"child-{os.getpid()}.prof"
+def _begin(directory: Path, role: str) -> None:
+    # CPU time of the thread, not the clock on the wall: what others do on the machine is not counted.
+    profile = cProfile.Profile(time.thread_time)
+    target = directory / f"{role}-{os.getpid()}.prof"
 
     def write(*_: object) -> None:
         profile.disable()

@@ -11,6 +11,7 @@ import structlog
 from celery import Celery, Task, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
+from aaos.adapters.celery.transport import use_kept_clients
 from aaos.bootstrap import Container, container, preload
 from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome
 from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
@@ -28,9 +29,7 @@ MODULES = ["technical", "regime", "decision", "sovereign", "results", "maintenan
 
 log = structlog.get_logger()
 
-# SIGTERM as a soft shutdown (see celeryconfig.py); read by Celery when the worker starts.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-
+use_kept_clients()
 app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
 app.steps["consumer"].add(PacedEvents)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from aaos.cli import asking, looking, market, serving, stack
-from aaos.cli.arguments import split_state
+from aaos.cli.arguments import split_state, spread_replay
 from aaos.errors import AaosError, RunFailed, WaitTimeout
 from aaos.shell import environment
 
@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if arguments.state is not None:
             environment.choose_state(Path(arguments.state))
-        app(args=list(arguments.rest), prog_name="aaos")
+        app(args=spread_replay(arguments.rest), prog_name="aaos")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else ERROR
     except AaosError as error:

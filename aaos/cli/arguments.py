@@ -1,4 +1,4 @@
-"""`--state DIR` is accepted before and after the command; here it is taken out of either place."""
+"""Two liberties the command line takes: `--state DIR` anywhere, and several files after one `--replay`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STATE_OPTION = "--state"
+REPLAY_OPTION = "--replay"
 # Of `runs`, `--state` with one of these words is the runs' state: for a directory of that name write ./failed.
 RUN_STATES = frozenset({"pending", "running", "completed", "failed", "skipped"})
 RUNS = "runs"
@@ -42,3 +43,15 @@ def split_state(words: Sequence[str]) -> Arguments:
         else:
             state = value
     return Arguments(tuple(rest), state)
+
+
+def spread_replay(words: Sequence[str]) -> list[str]:
+    """Returns the arguments with `--replay A B` written as `--replay A --replay B`, as the parser wants it."""
+    spread: list[str] = []
+    playing = False
+    for word in words:
+        if playing and not word.startswith("-") and spread[-1] != REPLAY_OPTION:
+            spread.append(REPLAY_OPTION)
+        playing = word == REPLAY_OPTION or (playing and not word.startswith("-"))
+        spread.append(word)
+    return spread

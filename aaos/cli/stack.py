@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from aaos.cli.output import Json, print_json, say, show
 from aaos.shell import environment
 
 ReplayFiles = Annotated[
-    list[Path] | None, typer.Option("--replay", metavar="FILE", help="candles to play (CSV or Parquet); repeatable")
+    list[str] | None, typer.Option("--replay", metavar="FILE", help="candles to play (CSV or Parquet); repeatable")
 ]
 Speed = Annotated[
     float | None, typer.Option("--speed", min=0.1, max=10_000, metavar="N", help="play N minutes of candles in one")
@@ -41,7 +40,7 @@ def up(
 ) -> None:
     """Start everything here and supervise it; Ctrl-C stops it."""
     words = ["-m", "aaos.local", "up", "--state", str(environment.state_dir())]
-    words += [word for path in replay or () for word in ("--replay", str(environment.absolute(path)))]
+    words += [word for path in replay or () for word in ("--replay", path)]
     words += [] if speed is None else ["--speed", f"{speed:g}"]
     words += [] if flower_port is None else ["--flower-port", str(flower_port)]
     words += ["--fresh-ports"] if fresh_ports else []

@@ -65,7 +65,7 @@ def check_dependencies(schedules: Mapping[str, Schedule]) -> None:
                 known = ", ".join(sorted(schedules))
                 raise ConfigError(f"schedules.{name}.depends_on: unknown schedule {dependency!r}; known: {known}")
             if schedule.enabled and not schedules[dependency].enabled:
-                raise ConfigError(f"schedules.{name}.depends_on: {dependency} is not enabled; enable it or drop it here")
+                raise ConfigError(f"schedules.{name}.depends_on: {dependency} is not enabled; enable it or drop it")
     cycle = find_cycle({name: schedule.depends_on for name, schedule in schedules.items()})
     if cycle:
         raise ConfigError(f"schedules: depends_on runs in a circle: {' → '.join(cycle)}")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from aaos.errors import AaosError
-from aaos.local.stack import UpOptions
+from aaos.local.stack import ReplayFile, UpOptions
 from aaos.local.status import status
 from aaos.local.up import down, up
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     state = Path(named.state).expanduser().absolute()
     try:
         if named.verb == "up":
-            replay = tuple(Path(path).expanduser().absolute() for path in named.replay)
+            replay = tuple(ReplayFile.parse(argument) for argument in named.replay)
             return up(UpOptions(state, replay, named.speed, named.flower_port, named.fresh_ports))
         if named.verb == "down":
             print(down(state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -26,10 +27,6 @@ from aaos.local.valkey import ValkeyServer
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 FLOWER_USER = "aaos"
 CPU_QUEUES = "technical_analysis,regime_detection"
-_PRELOAD = "aaos.local.preload"
-# A worker with nothing to do would still wait its whole soft-shutdown time (31.6 s against 1.7 s, measured). That
-# wait is for messages with a countdown; ours are only hints, and what they hint at stays in PostgreSQL.
-_NO_IDLE_WAIT = ("--", "worker.enable_soft_shutdown_on_idle=0")
 # A container's root runs this stack on purpose; Celery would say so in eight lines at each start.
 _NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
 # What costs memory per thread, bounded: glibc's arenas, and buffers of numpy's linear algebra (which nobody uses here).
@@ -37,12 +34,34 @@ _SMALL = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS
 IO_QUEUES = "trading_context,trading_analysis,trading_decision,result_publishing,maintenance"
 
 
+# SYMBOL@TIMEFRAME=PATH; whatever does not look so is a path.
+_NAMED_SERIES = re.compile(r"(?P<series>[^=@]+@\d+[a-zA-Z])=(?P<path>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFile:
+    """A file to be played, and the series it is said to hold where its name does not tell."""
+
+    path: Path
+    series: str | None = None
+
+    @classmethod
+    def parse(cls, argument: str) -> ReplayFile:
+        """The file that a person named as PATH or SYMBOL@TIMEFRAME=PATH, made absolute."""
+        named = None if Path(argument).exists() else _NAMED_SERIES.fullmatch(argument)
+        path = Path(named["path"] if named else argument).expanduser().absolute()
+        return cls(path, named["series"] if named else None)
+
+    def __str__(self) -> str:
+        return f"{self.series}={self.path}" if self.series else str(self.path)
+
+
 @dataclass(frozen=True, slots=True)
 class UpOptions:
     """What a person may say to `./run up`."""
 
     state: Path = field(default_factory=lambda: PROJECT_ROOT / ".aaos")
-    replay: tuple[Path, ...] = ()
+    replay: tuple[ReplayFile, ...] = ()
     speed: float | None = None
     flower_port: int | None = None
     fresh_ports: bool = False
@@ -92,7 +111,6 @@ def build_stack(options: UpOptions, state: StateDir, config: LocalConfig) -> Sta
         *table.preparations(),
         *table.workers(),
         table.beat(),
-        table.first_tick(),
         # Last: the first decision does not wait for its page.
         table.flower(flower_port, flower_password),
     )
@@ -120,7 +138,7 @@ class _Table:
         )
 
     def preparations(self) -> tuple[ProcessSpec, ...]:
-        files = [word for path in self.options.replay for word in ("--replay", str(path))]
+        files = [word for file in self.options.replay for word in ("--replay", str(file))]
         market = ("market", "use", *files, "--speed", self.environment["AAOS_SPEED"])
         return (
             ProcessSpec("migrate", 2, self._python("-m", "aaos.cli", "migrate"), once=True),
@@ -132,11 +150,12 @@ class _Table:
         return self._service("sovereign", 2, start, answers=partial(http_answers, port, "/health"), port=port)
 
     def workers(self) -> tuple[ProcessSpec, ...]:
-        cpu = ("-P", "prefork", "-c", str(self.config.cpu_processes), "-O", "fair", "-Q", CPU_QUEUES, "-I", _PRELOAD)
+        cpu = ("-P", "prefork", "-c", str(self.config.cpu_processes), "-O", "fair", "-Q", CPU_QUEUES)
         io = ("-P", "threads", "-c", str(self.config.io_threads), "-Q", IO_QUEUES)
         return (self._worker("cpu", *cpu), self._worker("io", *io))
 
     def beat(self) -> ProcessSpec:
+        # Ticks the current slot of every schedule as soon as it starts.
         start = self._celery("beat", "--loglevel", "INFO")
         return self._service("beat", 5, start, ready_line="beat: Starting")
 
@@ -148,15 +167,11 @@ class _Table:
         start = self._python("-m", "celery", "flower", f"--address={LOOPBACK}", f"--port={port}", extra=extra)
         return self._service("flower", 6, start, answers=partial(http_answers, port, "/"), port=port)
 
-    def first_tick(self) -> ProcessSpec:
-        start = self._python("-m", "aaos.cli", "tick", "--all")
-        return ProcessSpec("tick", 5, start, once=True, optional=True)
-
     def _worker(self, name: str, *arguments: str) -> ProcessSpec:
         quiet = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
         # Celery's soft shutdown (it hands unfinished messages back) answers SIGQUIT; make SIGTERM mean that.
         extra = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONWARNINGS": _NO_ROOT_WARNING}
-        start = self._celery("worker", "-n", f"{name}@%h", *arguments, *quiet, *_NO_IDLE_WAIT, extra=extra)
+        start = self._celery("worker", "-n", f"{name}@%h", *arguments, *quiet, extra=extra)
         grace_s = self.config.worker_stop_grace_s
         return self._service(name, 4, start, ready_line=" ready.", grace_s=grace_s)
 

@@ -16,7 +16,7 @@ from aaos.local.child import Child, open_log
 from aaos.local.config import LocalConfig, load_config
 from aaos.local.logs import Console
 from aaos.local.ports import PortBook
-from aaos.local.stack import PROJECT_ROOT, StackBuilder, UpOptions, build_stack, where_to_look
+from aaos.local.stack import PROJECT_ROOT, ReplayFile, StackBuilder, UpOptions, build_stack, where_to_look
 from aaos.local.state import StateDir
 from aaos.local.supervisor import ExitStatus, Limits, Supervisor
 
@@ -130,7 +130,7 @@ def require_shared_memory(directory: Path) -> None:
         ) from error
 
 
-def _check_replay_files(files: Sequence[Path]) -> None:
-    for path in files:
-        if not path.is_file():
-            raise StartupError(f"--replay {path}: no such file.")
+def _check_replay_files(files: Sequence[ReplayFile]) -> None:
+    for file in files:
+        if not file.path.is_file():
+            raise StartupError(f"--replay {file}: no such file; name CSV or Parquet files, as PATH or SYMBOL@1m=PATH.")

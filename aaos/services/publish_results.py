@@ -9,7 +9,7 @@ from aaos.ports import Outbox, ResultStream
 
 # While results keep coming one publisher stays and takes them by the dozen: a message, a task and a commit for
 # every single result cost as much as the run itself. Far below what a reader notices.
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 # Then it ends, so that its own message is acknowledged; the next result calls the next publisher.
 STAY_MAX_S = 5.0
 

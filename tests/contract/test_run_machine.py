@@ -18,7 +18,7 @@ from aaos.ports import Ended
 
 RULES = RunRules(max_concurrent_tasks=4)
 PER_KIND = 3
-SYMBOLS = ["A/USDT", "B/USDT", "C/USDT"]
+SYMBOLS = ["A/USDT", "B/USDT"]
 KINDS = ["technical_analysis", "regime_detection", "trading_context", "trading_decision", "trading_analysis"]
 # Real time passes between looking at a row and acting on it; nearer than this to a limit, either may be right.
 TOO_CLOSE_S = 0.4
@@ -58,7 +58,7 @@ class RunLives(RuleBasedStateMachine):
         inputs = [(analysis("technical_analysis", ""), slot), (analysis("regime_detection", ""), slot)]
         self.runs.insert_pipeline(decision, [symbol], slot, stage, inputs)
 
-    @rule(key=st.sampled_from(["k1", "k2", "k3"]))
+    @rule(key=st.sampled_from(["k1", "k2"]))
     def request(self, key: str) -> None:
         first, _ = self.runs.insert_request(analysis(request_key=key))
         assert self.runs.insert_request(analysis(request_key=key)) == (first, False)
@@ -66,8 +66,19 @@ class RunLives(RuleBasedStateMachine):
     @precondition(lambda self: self.world.rows())
     @rule(data=st.data())
     def claim(self, data: st.DataObject) -> None:
-        rows = self.world.rows()
-        before = rows[data.draw(st.sampled_from(sorted(rows)), label="run")]
+        self._claim(data.draw(st.sampled_from(sorted(self.world.rows())), label="run"))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), swept=st.booleans())
+    def crash_and_take_over(self, data: st.DataObject, swept: bool) -> None:
+        claim = data.draw(st.sampled_from(self.claims), label="claim")
+        self.world.pass_time(16.6)
+        if swept:
+            self.runs.recover()
+        self._claim(claim.id)
+
+    def _claim(self, run_id: int) -> None:
+        before = self.world.rows()[run_id]
         claim = self.runs.claim(before.id, f"worker-{len(self.claims)}", PER_KIND)
         if not isinstance(claim, ClaimedRun):
             return

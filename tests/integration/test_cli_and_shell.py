@@ -460,6 +460,39 @@ def test_the_simulator_answers_for_itself() -> None:
     assert nobody.types("sovereign-sim", status=2).stderr
 
 
+def test_up_becomes_the_supervisor_which_refuses_what_is_not_there_and_down_says_that_nothing_runs(
+    tmp_path: Path,
+) -> None:
+    state, missing = str(tmp_path / "state"), str(tmp_path / "no such.csv")
+    refused = run({}, "-m", "aaos.cli", "up", "--state", state, "--replay", missing)
+    assert refused.returncode == 1
+    assert missing in refused.stdout + refused.stderr
+    assert "No stack is running" in Person({}).types("down", "--state", state).stdout
+
+
+def test_everything_is_readable_for_people_too(person: Person, alone: Person) -> None:
+    assert "score" not in person.types("analyze", "BTC/USDT").stderr
+    assert "`aaos explain " in person.types("decide", "BTC/USDT").stdout
+    assert person.types("analyze", "BTC/USDT", "--no-wait").stdout.startswith("run ")
+    assert person.types("results", "--limit", "3").stdout.splitlines()[0].split()[:2] == ["result", "run"]
+    assert person.types("symbols").stdout.split() == ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
+    assert "market time" in person.types("market", "show").stdout
+    status = person.types("status").stdout
+    for shown in ("no stack is running in", "PostgreSQL", "technical_analysis", "results not announced yet"):
+        assert shown in status
+    nothing = {"runs": "no runs", "results": "no results", "alerts": "no alerts", "dead-letters": "no dead letters"}
+    for command, said in nothing.items():
+        assert alone.types(command).stdout.strip() == said
+    assert "there is no decision yet" in alone.types("explain", status=1).stderr
+    alone.python("""
+        from aaos.shell.connection import connect
+        connect().alerts.raise_alert("dead_letter", "run 7 crashed", {"run": 7})
+        said = repr(aaos.status())
+    """)
+    assert "run 7 crashed" in alone.types("alerts").stdout
+    assert "run 7 crashed" in alone.types("status").stdout
+
+
 def on_a_terminal(environment: Mapping[str, str], *words: str) -> tuple[str, str]:
     """Returns (stdout, what stderr's terminal got) of a process; the terminal is read as it is written."""
     terminal, its_end = pty.openpty()

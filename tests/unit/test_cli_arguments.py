@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aaos.cli.app import _report, main
-from aaos.cli.arguments import split_state
+from aaos.cli.arguments import split_state, spread_replay
 from aaos.errors import ConfigError, RunFailed, UnknownSymbol, WaitTimeout
 
 WORDS = st.lists(st.sampled_from(["runs", "results", "--json", "--limit", "5", "BTC/USDT", "--kind=x"]))
@@ -38,6 +38,14 @@ def test_what_belongs_to_the_simulator_is_left_alone() -> None:
     words = ("sovereign-sim", "--port", "0", "--state", "x")
     assert split_state(words) == split_state(words).__class__(words, None)
     assert split_state(["analyze", "--", "--state", "x"]).rest == ("analyze", "--", "--state", "x")
+
+
+def test_several_files_may_follow_one_replay_option() -> None:
+    assert spread_replay(["up", "--replay", "a.csv", "b.csv", "--speed", "60"]) == [
+        "up", "--replay", "a.csv", "--replay", "b.csv", "--speed", "60",
+    ]  # fmt: skip
+    assert spread_replay(["market", "use", "--replay", "a", "--replay", "b", "c"]).count("--replay") == 3
+    assert spread_replay(["runs", "--limit", "5"]) == ["runs", "--limit", "5"]
 
 
 def test_a_state_option_without_a_value_is_left_for_the_usage_error() -> None:

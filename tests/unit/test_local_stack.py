@@ -13,7 +13,7 @@ from aaos.errors import ConfigError
 from aaos.local.child import Child, ProcessSpec
 from aaos.local.config import LocalConfig
 from aaos.local.logs import Console, LineReader
-from aaos.local.stack import child_environment
+from aaos.local.stack import ReplayFile, child_environment
 from aaos.local.supervisor import _describe
 
 
@@ -130,3 +130,11 @@ def test_children_find_the_stack_and_the_tools_of_this_environment() -> None:
 )
 def test_a_death_is_told_in_words(status: int | None, words: str) -> None:
     assert _describe(status) == words
+
+
+def test_a_file_to_replay_may_say_which_series_it_holds(tmp_path: Path) -> None:
+    plain, odd = tmp_path / "candles.csv", tmp_path / "BTC=odd.csv"
+    odd.touch()
+    assert ReplayFile.parse(str(plain)) == ReplayFile(plain)
+    assert str(ReplayFile.parse(f"BTC/USDT@1m={plain}")) == f"BTC/USDT@1m={plain}"
+    assert ReplayFile.parse(str(odd)) == ReplayFile(odd)

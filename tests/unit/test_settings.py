@@ -218,3 +218,11 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
 
 def test_settings_can_be_built_in_code_for_tests() -> None:
     assert isinstance(load_settings(speed=2.0), Settings)
+
+
+def test_a_list_may_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAOS_MARKET__SYMBOLS", '["BTC/USDT", "LTC/USDT"]')
+    assert load_settings().market.symbols == ("BTC/USDT", "LTC/USDT")
+    monkeypatch.setenv("AAOS_MARKET__SYMBOLS", "[BTC/USDT")
+    with pytest.raises(ConfigError, match="symbols"):
+        load_settings()

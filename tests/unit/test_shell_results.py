@@ -10,10 +10,12 @@ import pytest
 from shell_examples import SLOT, a_decision_story, stored
 
 from aaos.domain.runs import State
+from aaos.local.status import ProcessStatus, StackStatus
 from aaos.ports import RunRecord
 from aaos.shell.lists import ResultList, RunList, shortened
 from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult, Result, VoteResult, typed
 from aaos.shell.runs import Run
+from aaos.shell.status import QueueStatus, ServerStatus, Status
 from aaos.shell.tables import as_text, table
 
 DECISION, RESULTS = a_decision_story()
@@ -109,3 +111,17 @@ def test_shortened_text_is_one_line_within_its_limit() -> None:
 def test_a_body_of_another_version_that_lacks_a_field_is_an_error_not_a_guess() -> None:
     with pytest.raises(KeyError):
         typed(stored(1, "technical_analysis", {"score": 1.0}))
+
+
+def test_a_running_stack_is_shown_with_the_memory_of_each_process_and_in_all() -> None:
+    process = ProcessStatus("cpu", 12, "ready", 1, 60.0, 101.25, None, 3)
+    stack = StackStatus("/state", True, 11, 61.0, 114.0, "http://127.0.0.1:5555", (process,))
+    server = ServerStatus("broker", False, "redis://***@h/0", "no answer")
+    status = Status(stack, (server,), (QueueStatus("maintenance", None, None, None),), None, ())
+    shown = as_text(status, 200)
+    for text in ("memory 114.0 MB (PSS)", "cpu      ready", "101.2", "Flower: http://127.0.0.1:5555", "no answer"):
+        assert text in shown, text
+    assert "results not announced yet: unknown" in shown
+    told = json.loads(json.dumps(status.to_dict()))
+    assert (told["memory_pss_mb"], told["processes"][0]["memory_pss_mb"]) == (114.0, 101.25)
+    assert status.memory_pss_mb == 114.0

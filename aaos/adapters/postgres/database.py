@@ -24,6 +24,8 @@ SCHEMA_REVISION = "0001"
 CONNECT_TIMEOUT_S = 5
 # Longer than any statement of ours takes on a healthy server; a frozen one must not hold a worker.
 STATEMENT_TIMEOUT_MS = 15_000
+# A worker frozen inside a transaction must not keep its locks: shorter than a lease, longer than a call to Redis.
+IDLE_TRANSACTION_TIMEOUT_MS = 12_000
 POOL_WAIT_S = 10
 # The kernel gives up on a silent peer after this long (TCP_USER_TIMEOUT).
 TCP_USER_TIMEOUT_MS = 15_000
@@ -55,7 +57,8 @@ class Database:
                 "application_name": "aaos",
                 # enable_seqscan: every statement here has its index. A plan made while the tables were young and
                 # empty would read them whole, and stay cached in its session while they grow.
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c enable_seqscan=off",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c enable_seqscan=off "
+                f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
                 "keepalives_idle": 10,
                 "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
             },

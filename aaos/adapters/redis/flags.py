@@ -33,7 +33,8 @@ class RedisFlag:
     def raise_once(self) -> bool:
         """Returns whether the flag was down; it is up afterwards."""
         try:
-            return bool(self._redis.set(self._name, b"1", nx=True, px=self._ttl_ms))
+            # As `set(…, nx=True, px=…)`, whose handling of options takes as long as the command itself: once per run.
+            return bool(self._redis.execute_command("SET", self._name, b"1", "NX", "PX", self._ttl_ms))
         except RedisError as error:
             raise BrokerUnavailable(f"Redis is not available ({error})") from error
 

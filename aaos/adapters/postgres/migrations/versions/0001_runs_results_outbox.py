@@ -37,7 +37,8 @@ CREATE TABLE runs (
     started_at timestamptz,
     finished_at timestamptz,
     CONSTRAINT final_runs_have_an_end CHECK ((state IN ('completed', 'failed', 'skipped')) = (finished_at IS NOT NULL)),
-    CONSTRAINT running_runs_are_leased CHECK (state <> 'running' OR (fence IS NOT NULL AND lease_expires_at IS NOT NULL)),
+    CONSTRAINT running_runs_are_leased
+        CHECK (state <> 'running' OR (fence IS NOT NULL AND lease_expires_at IS NOT NULL)),
     CONSTRAINT failures_name_their_source CHECK ((state = 'failed') = (failure_source IS NOT NULL)),
     CONSTRAINT skips_give_a_reason CHECK (state <> 'skipped' OR reason IS NOT NULL)
 );

@@ -1,0 +1,84 @@
+"""SIGTERM, as a supervisor sends it: what is at hand is finished or handed back, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.checks import check_publishing, check_runs
+from support.lab import QUICK, Lab, module_environment, running_lab
+
+VOTE = "trading_analysis"
+IDLE = {f"AAOS_SCHEDULES__{name}__ENABLED": "false" for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")}
+ROOM = {"AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16", "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100"}
+
+
+@pytest.fixture(scope="module")
+def lab(databases: Any, valkey_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with (
+        module_environment(databases, valkey_server) as environment,
+        running_lab(environment, tmp_path_factory.mktemp("shutdown"), {**QUICK, **IDLE, **ROOM}, latency_ms=300) as lab,
+    ):
+        lab.fleet.worker("maintenance", "result_publishing", concurrency=4, wait=False)
+        lab.fleet.beat(wait=False)
+        lab.fleet.wait_ready()
+        yield lab
+
+
+@pytest.mark.requirement("F06")
+@pytest.mark.requirement("FM-TAW-007")
+@pytest.mark.parametrize("meaning", ["warm", "soft"])
+def test_a_busy_worker_told_to_stop_finishes_what_it_has_and_the_other_takes_the_rest(lab: Lab, meaning: str) -> None:
+    extra = {"REMAP_SIGTERM": "SIGQUIT"} if meaning == "soft" else {}
+    staying, leaving = (lab.fleet.worker(VOTE, concurrency=8, wait=False, extra=extra) for _ in range(2))
+    lab.fleet.wait_ready()
+    lab.rows("DELETE FROM sovereign_calls")
+    votes = lab.insert_votes(80, lab.store_context(), f"stop {meaning}")
+    lab.hint(VOTE, *votes)
+    held = "SELECT count(*) FROM runs WHERE state = 'running' AND split_part(owner, ':', 2) = %s"
+    lab.wait_until(lambda: lab.value(held, str(leaving.pid)) >= 4, "the leaving worker is busy")
+    leaving.terminate()
+    assert lab.value(held, str(leaving.pid)) == 0, "it finished what it had"
+    assert lab.wait_final(votes, 60) == {"completed": 80}
+    assert {row.attempt for row in lab.rows("SELECT attempt FROM runs WHERE id = ANY(%s)", votes)} == {1}
+    assert lab.value("SELECT count(*) FROM sovereign_calls") == 80, "nothing was asked twice"
+    lab.wait_published()
+    check_runs(lab.rows)
+    check_publishing(lab.rows, lab.redis())
+    staying.terminate()
+
+
+@pytest.mark.requirement("F06")
+@pytest.mark.requirement("FM-TAW-008")
+def test_runs_left_by_a_stop_are_named_at_the_next_start_and_run_again(lab: Lab) -> None:
+    worker = lab.fleet.worker(VOTE, concurrency=2)
+    lab.simulator.behave(latency_ms=2000)
+    (vote,) = lab.insert_votes(1, lab.store_context(), "left behind")
+    lab.hint(VOTE, vote)
+    lab.wait_state(vote, "running")
+    housekeeping = [each for each in lab.fleet.processes if each.is_running() and each is not worker]
+    lab.simulator.behave(latency_ms=50)
+    for each in housekeeping:
+        if each is not lab.simulator.process:
+            each.kill()
+    worker.kill()
+    expired = "SELECT lease_expires_at < clock_timestamp() FROM runs WHERE id = %s"
+    lab.wait_until(lambda: lab.value(expired, vote), "its lease ends", 10)
+    started = lab.fleet.worker(VOTE, "maintenance", "result_publishing", concurrency=4)
+    lab.wait_until(lambda: f"run={vote}" in started.log(), "the log names the run", 10)
+    assert "run_left_behind" in started.log()
+    assert lab.rows("SELECT 1 FROM alerts WHERE kind = 'run_left_behind' AND details ->> 'run' = %s", str(vote))
+    lab.fleet.beat()
+    lab.wait_state(vote, "completed", 20)
+    assert lab.value("SELECT attempt FROM runs WHERE id = %s", vote) == 2
+
+
+def test_beat_and_an_idle_worker_stop_at_once(lab: Lab) -> None:
+    beat = lab.fleet.beat()
+    worker = lab.fleet.worker("trading_decision", concurrency=2)
+    began = time.monotonic()
+    beat.terminate(20)
+    worker.terminate(20)
+    assert time.monotonic() - began < 20
