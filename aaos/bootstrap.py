@@ -241,7 +241,7 @@ class Container:
         """See `recover_runs`."""
         from aaos.services.recover_runs import recover_runs
 
-        return recover_runs(self.settings.kinds, self.runs, self.hints, self.alerts)
+        return recover_runs(self.settings.kinds, self.settings.schedules, self.runs, self.hints, self.alerts)
 
     def recover_at_start(self) -> Sequence[int]:
         """See `recover_at_start`."""

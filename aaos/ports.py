@@ -106,7 +106,7 @@ class RunStore(Protocol):
     """
 
     def insert_slot(
-        self, kind: str, symbols: Sequence[str], slot: datetime, spec: NewRun, hint_first: int
+        self, spec: NewRun, symbols: Sequence[str], slot: datetime, hint_first: int
     ) -> Sequence[tuple[int, str]]:
         """Inserts one run per symbol unless the slot has it; returns (id, symbol) of those now marked as hinted."""
         ...
@@ -174,11 +174,14 @@ class RunStore(Protocol):
         ...
 
     def active(self, kind: str) -> tuple[int, int]:
-        """Returns how many runs of that kind are (pending without waiting for others, running)."""
+        """Returns how many runs of that kind are (pending, running)."""
         ...
 
     def hint_again(self, kind: str, room: int) -> Sequence[int]:
-        """Marks and returns up to `room` runs of that kind to be hinted: due, ready and not hinted lately."""
+        """Marks and returns up to `room` runs of that kind to be hinted: due, ready and not hinted lately.
+
+        Those beyond are parked: they are promoted one by one as others end.
+        """
         ...
 
     def orphans(self) -> Sequence[RunRecord]:

@@ -34,6 +34,10 @@ from aaos.errors import ConfigError, UnknownKind
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # Stages of a decision that no schedule names; they have queues and limits like any other kind.
 STAGE_KINDS = ("trading_context", "trading_analysis")
+# What a decision's context reads: with more it would wait for nothing, with less it could not be made.
+MADE_FROM = {"trading_decision": ("technical_analysis", "regime_detection")}
+# Threads of the io worker that votes may never fill.
+FREE_IO_THREADS = 4
 SHOWN_MAX_CHARS = 60
 HOUSEKEEPING_QUEUES = ("result_publishing", "maintenance")
 
@@ -136,6 +140,7 @@ class Settings(BaseSettings):
         for name in (*self.schedules, *STAGE_KINDS):
             if name not in self.kinds:
                 raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
+        self._check_kinds()
         for schedule in self.schedules.values():
             slot_width_ms(schedule.every_s, self.speed)
         needed = max(self.signals.candles_needed, self.regime.candles_needed)
@@ -147,6 +152,30 @@ class Settings(BaseSettings):
         if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
         return self
+
+    def _check_kinds(self) -> None:
+        for name, schedule in self.schedules.items():
+            waiting = [each for each in schedule.depends_on if self.schedules[each].depends_on]
+            if waiting:
+                raise ConfigError(
+                    f"schedules.{name}.depends_on: {waiting[0]} waits for others itself; a schedule can only depend on "
+                    "ones that depend on nothing"
+                )
+            if name in MADE_FROM and set(self.schedules[name].depends_on) != set(MADE_FROM[name]):
+                needed = " and ".join(MADE_FROM[name])
+                raise ConfigError(f"schedules.{name}.depends_on: {name} is made from {needed}; name exactly these")
+        for name, kind in self.kinds.items():
+            if kind.timeout_seconds < self.runs.lease_s:
+                raise ConfigError(
+                    f"kinds.{name}.timeout_seconds = {kind.timeout_seconds:g}: must be at least runs.lease_s "
+                    f"({self.runs.lease_s:g}), or a crash would count as a timeout and never be retried"
+                )
+        threads, votes = self.local.get("io_threads"), self.kinds["trading_analysis"].max_concurrent
+        if isinstance(threads, int) and threads < votes + FREE_IO_THREADS:
+            raise ConfigError(
+                f"local.io_threads = {threads}: must be at least kinds.trading_analysis.max_concurrent ({votes}) + "
+                f"{FREE_IO_THREADS}, or hung votes leave no thread for ticks, sweeps and publishing"
+            )
 
     @cached_property
     def redis_address(self) -> str:
@@ -214,7 +243,8 @@ def _explain(error: ValidationError, directory: Path) -> str:
     for problem in error.errors(include_url=False, include_context=False, include_input=True):
         section, *rest = [str(part) for part in problem["loc"]] or ["settings"]
         place = ".".join([section, *rest])
-        source = f"{directory / section}.yaml" if rest else f"AAOS_{section.upper()}"
+        variable = "AAOS_" + "__".join(part.upper() for part in [section, *rest])
+        source = f"{directory / section}.yaml or {variable}" if rest else variable
         shown = "" if _is_secret(section) else f" = {_short(problem.get('input'))}"
         lines.append(f"{place}{shown}: {problem['msg']} ({source})")
     return "; ".join(lines)

@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (throughput, scale)")
     parser.add_argument("--samples", type=int, default=100, help="ticks per kind (latency)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="old runs in the full table (scale)")
+    parser.add_argument("--tries", type=int, default=3, help="times a disturbed round is run again (throughput)")
     parser.add_argument("--no-peers", action="store_true", help="leave DBOS and procrastinate out")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)

@@ -8,7 +8,7 @@ from redis import Redis
 
 QUEUE = "bare"
 
-app = Celery("bare", broker=os.environ["AAOS_BROKER_URL"])
+app = Celery("bare", broker=os.environ["BENCH_BARE_URL"])
 app.conf.update(
     task_default_queue=QUEUE,
     task_acks_late=True,
@@ -17,7 +17,7 @@ app.conf.update(
     task_serializer="json",
     broker_connection_retry_on_startup=True,
 )
-_redis = Redis.from_url(os.environ["AAOS_BROKER_URL"])
+_redis = Redis.from_url(os.environ["BENCH_BARE_URL"])
 
 
 @app.task(name="bare.noop")

@@ -82,11 +82,13 @@ class BareCelery(Contestant):
 
     def start(self) -> None:
         """See the base."""
-        os.environ["AAOS_BROKER_URL"] = self.servers.valkey.url
         arguments = ("-P", "prefork", "-c", str(PROCESSES), "-O", "fair", "-Q", "bare")
-        worker = celery_worker("bench.bare", "bare", arguments, self.servers.environment(), self.servers.directory)
-        self.processes = [worker]
-        self._redis = Redis.from_url(self.servers.valkey.url)
+        # A database of its own on the same server: its bookkeeping must not meet what aaos left unacknowledged.
+        url = self.servers.valkey.database_url(1)
+        os.environ["BENCH_BARE_URL"] = url
+        env = {"BENCH_BARE_URL": url}
+        self.processes = [celery_worker("bench.bare", "bare", arguments, env, self.servers.directory)]
+        self._redis = Redis.from_url(url)
 
     def feed(self, count: int) -> None:
         """See the base."""
@@ -121,9 +123,7 @@ class Aaos(Contestant):
             celery_worker("bench.noop", "cpu", cpu, env, directory),
             celery_worker("bench.noop", "io", io, env, directory),
         ]
-        self._database = psycopg.connect(
-            self.servers.database_url(), autocommit=True, options="-c enable_seqscan=off"
-        )
+        self._database = psycopg.connect(self.servers.database_url(), autocommit=True, options="-c enable_seqscan=off")
         self._slot = datetime.now(UTC).replace(microsecond=0)
         self._born: tuple[int, int] = (0, 0)
 
@@ -136,7 +136,7 @@ class Aaos(Contestant):
         self._slot += timedelta(seconds=1)
         symbols = [f"S{number:06d}/USDT" for number in range(count)]
         before = self._one("SELECT COALESCE(max(id), 0) FROM runs")
-        hinted = c.runs.insert_slot(KIND, symbols, self._slot, new_run(KIND, "", c.settings), self.hint_first)
+        hinted = c.runs.insert_slot(new_run(KIND, "", c.settings), symbols, self._slot, self.hint_first)
         for run_id, _ in hinted:
             c.hints.hint(KIND, run_id)
         self._born = (before, count)
@@ -252,12 +252,16 @@ class Dbos(Peer):
     levels = ((0, 1.0), (0, 0.05), (32, 0.02), (100, 0.05))
 
     def span_s(self, resumed_at: float) -> float:
-        """From the first start to the last completion, by the rows' own times."""
-        query = """
-            SELECT (max(updated_at) - min(started_at_epoch_ms)) / 1000.0 FROM dbos.workflow_status
-            WHERE started_at_epoch_ms >= %s
+        """From the first start to the last completion, by the rows' own times.
+
+        A poll that was held still in its transaction starts them with an instant before letting go: that counts then.
         """
-        row = self._database.execute(query, (int(resumed_at * 1000),)).fetchone()
+        resumed_ms = int(resumed_at * 1000)
+        query = """
+            SELECT (max(updated_at) - GREATEST(min(started_at_epoch_ms), %s)) / 1000.0
+            FROM dbos.workflow_status WHERE updated_at >= %s
+        """
+        row = self._database.execute(query, (resumed_ms, resumed_ms)).fetchone()
         assert row is not None
         return float(row[0])
 

@@ -58,9 +58,7 @@ class Process:
             time.sleep(0.05)
 
 
-def celery_worker(
-    app: str, name: str, arguments: Sequence[str], env: Mapping[str, str], directory: Path
-) -> Process:
+def celery_worker(app: str, name: str, arguments: Sequence[str], env: Mapping[str, str], directory: Path) -> Process:
     """A real Celery worker, ready."""
     argv = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@%h", *arguments]
     argv += ["--without-mingle", "--without-gossip", "--loglevel", "INFO"]

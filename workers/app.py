@@ -11,17 +11,21 @@ import structlog
 from celery import Celery, Task, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
+from aaos.adapters.celery.backend import use_chord_backend
 from aaos.adapters.celery.transport import use_kept_clients
 from aaos.bootstrap import Container, container, preload
-from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome
+from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome, Refusal
 from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
 from aaos.settings import settings
 from workers.events import PacedEvents
 from workers.processes import die_with_parent, is_prefork, require_shared_memory
 
-# A header task whose run is being worked on elsewhere looks again after this long.
+# A header task whose run is being worked on elsewhere looks again after this long, then ever more rarely: a
+# backlog of waiting headers must not keep the broker busy. A body that is late for it is fired by the sweep.
 LOOK_AGAIN_S = 0.5
+LOOK_AGAIN_FACTOR = 1.5
+LOOK_AGAIN_MAX_S = 10.0
 # Between the soft limit, which lets the run be marked as timed out, and the hard one, which kills the child.
 HARD_LIMIT_MARGIN_S = 5
 HOSTNAME = socket.gethostname()
@@ -31,6 +35,7 @@ log = structlog.get_logger()
 
 use_kept_clients()
 app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
+use_chord_backend(app, settings().redis_address)
 app.steps["consumer"].add(PacedEvents)
 
 
@@ -63,7 +68,7 @@ class RunTask(Task):
             from workers.pipelines import continue_after
 
             continue_after(c, execution.run, execution.ended)
-        if execution.answer is None:
+        if execution.answer is None and execution.refusal is not Refusal.UNKNOWN:
             self.look_again()
         return execution.answer
 
@@ -78,11 +83,21 @@ class RunTask(Task):
     def look_again(self) -> None:
         """Steps aside: for good, or in a chord until a little later."""
         if self.request.chord:
-            raise self.retry(countdown=LOOK_AGAIN_S)
+            raise self.retry(countdown=pause_before_looking_again_s(self.request.retries))
 
     def owner(self) -> str:
         """Returns host:pid:task id."""
         return f"{HOSTNAME}:{os.getpid()}:{self.request.id}"
+
+
+def pause_before_looking_again_s(retries: int) -> float:
+    """Returns the seconds a waiting header pauses: 0.5, growing by half each time, at most 10."""
+    grown = LOOK_AGAIN_S
+    for _ in range(retries):
+        grown = min(grown * LOOK_AGAIN_FACTOR, LOOK_AGAIN_MAX_S)
+        if grown == LOOK_AGAIN_MAX_S:
+            break
+    return grown
 
 
 def run_task(kind: str) -> Callable[[Callable[..., Outcome]], RunTask]:
@@ -105,6 +120,20 @@ def _use_our_logging(**_: Any) -> None:
 def _check_machine(sender: Any, **_: Any) -> None:
     if is_prefork(sender.pool_cls):
         require_shared_memory()
+    _check_tasks()
+
+
+@signals.beat_init.connect
+def _check_beat(**_: Any) -> None:
+    _check_tasks()
+
+
+def _check_tasks() -> None:
+    """Ends the process when the configuration names a kind that no task is there for: its runs would never start."""
+    unknown = sorted(set(settings().kinds) - set(app.tasks))
+    if unknown:
+        known = ", ".join(sorted(name for name, task in app.tasks.items() if isinstance(task, RunTask)))
+        raise SystemExit(f"error: kinds.yaml names {', '.join(unknown)}, but no task has that name; known: {known}")
 
 
 @signals.worker_before_create_process.connect

@@ -44,8 +44,9 @@ def _entry(task: str, every_s: float, queue: str, *args: str) -> dict[str, Any]:
         "args": args,
         "schedule": SlotSchedule(every_s),
         "last_run_at": NEVER,
-        # A tick that waited a whole interval is superseded by the next one.
-        "options": {"queue": queue, "expires": every_s},
+        # No `expires`: a worker would hold beat's clock against its own, and drop every sweep of a machine that is
+        # a few seconds off. Whatever comes late or in heaps finds its work done and costs a statement or two.
+        "options": {"queue": queue},
     }
 
 

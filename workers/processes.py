@@ -9,8 +9,6 @@ import sys
 import tempfile
 from typing import Any
 
-from aaos.errors import StartupError
-
 PR_SET_PDEATHSIG = 1
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 (where glibc puts POSIX semaphores; nothing is kept there)
 
@@ -32,14 +30,14 @@ def is_prefork(pool: Any) -> bool:
 
 
 def require_shared_memory() -> None:
-    """Raises StartupError when the prefork pool could not make its semaphores."""
+    """Ends the process when the prefork pool could not make its semaphores; a signal handler's exception would not."""
     if sys.platform != "linux":
         return
     try:
         with tempfile.TemporaryFile(dir=SHARED_MEMORY):
             return
     except OSError as error:
-        raise StartupError(
-            f"{SHARED_MEMORY} is not writable ({error.strerror}), which the prefork pool needs; "
+        raise SystemExit(
+            f"error: {SHARED_MEMORY} is not writable ({error.strerror}), which the prefork pool needs; "
             "mount it (mount -t tmpfs tmpfs /dev/shm) or start the worker with -P threads"
         ) from error

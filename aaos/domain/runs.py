@@ -88,6 +88,8 @@ class ClaimedRun:
     scheduled: bool
     params: JsonObject
     created_at: datetime
+    time_left_s: float
+    """Until the deadline, when the claim was granted; by the database's clock, since the machine's may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class NewRun:
     Attributes:
         request_key: identity of an ad-hoc run; None for a scheduled one, whose identity is its slot.
         start_within_s: a pending run older than this ends as skipped (or, if dependent, as timed out).
+        not_after: no deadline of any attempt lies beyond this instant; what waits for the run cannot wait longer.
     """
 
     kind: str
@@ -149,6 +152,7 @@ class NewRun:
     request_key: str | None = None
     dependent: bool = False
     params: JsonObject = field(default_factory=dict)
+    not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Kind:
 
     requires: Annotated[tuple[str, ...], MinLen(1)]
     pool: Literal["cpu", "io"]
-    timeout_seconds: Annotated[float, Ge(1), Le(3600)]
+    timeout_seconds: Annotated[float, Ge(1), Le(1500)]
     max_concurrent: Annotated[int, Ge(1), Le(10_000)] = 3
     publish: bool = True
 

@@ -7,6 +7,7 @@ from aaos.domain.runs import ClaimedRun, Completed, Input
 from aaos.domain.sovereign import ModelAnswer, ModelRequest, parse_vote
 from aaos.errors import AaosError, FenceLost, InvariantViolation, SovereignInvalidResponse
 from aaos.ports import ResultStore, Sovereign, SovereignLedger
+from aaos.services.keep_trying import keep_trying
 from aaos.settings import Settings
 
 ERROR_MAX_CHARS = 2000
@@ -63,5 +64,6 @@ def _ask(run: ClaimedRun, request: ModelRequest, sovereign: Sovereign, ledger: S
         raw = f"\nraw: {error.raw}" if isinstance(error, SovereignInvalidResponse) and error.raw else ""
         ledger.fail(call_id, error.failure_source, f"{error}"[:ERROR_MAX_CHARS] + raw)
         raise
-    ledger.settle(call_id, answer)
+    # It is paid for: kept while the database is away, not thrown away and asked for again.
+    keep_trying(run.time_left_s, lambda: ledger.settle(call_id, answer))
     return answer

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
 
 import structlog
 
@@ -25,16 +22,14 @@ from aaos.domain.runs import (
     first_unmet,
     retry_delay_s,
 )
-from aaos.errors import AaosError, DatabaseUnavailable, FenceLost, StaleInput, TransientError
+from aaos.domain.sovereign import storable
+from aaos.errors import AaosError, FenceLost, InputError, StaleInput, TransientError
 from aaos.ports import Ended, LeaseKeeper, RunStore
+from aaos.services.keep_trying import keep_trying
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 Work = Callable[[ClaimedRun, Sequence[Dependency]], Outcome]
-# Between tries to store an answer while PostgreSQL is away: doubling from the first to the last.
-STORE_RETRY_FIRST_S = 0.2
-STORE_RETRY_LAST_S = 5.0
 REASON_MAX_CHARS = 500
 
 
@@ -99,7 +94,7 @@ def _outcome(run: ClaimedRun, work: Work, runs: RunStore, rules: RunRules) -> Ou
         unmet = first_unmet(dependencies)
         return work(run, dependencies) if unmet is None else _skipped_for(unmet)
     except StaleInput as stale:
-        return Skipped(f"stale input: {stale}"[:REASON_MAX_CHARS])
+        return Skipped(f"stale input: {_reason(stale)}"[:REASON_MAX_CHARS])
     except TransientError as error:
         return error if run.attempt < rules.max_attempts else Failed(error.failure_source, _reason(error))
     except AaosError as error:
@@ -123,34 +118,23 @@ def _settle(
 ) -> Execution:
     if isinstance(outcome, TransientError):
         retry_in_s = retry_delay_s(rules, run.attempt)
-        _store(run.deadline, lambda: runs.release(run, retry_in_s, _reason(outcome)))
+        keep_trying(run.time_left_s, lambda: runs.release(run, retry_in_s, _reason(outcome)))
         log.warning("run_released", run=run.id, kind=run.kind, retry_in_s=retry_in_s, why=str(outcome))
         return Execution(run=run)
     if isinstance(outcome, Completed):
-        ended = _store(run.deadline, lambda: runs.complete(run, outcome, limits.publish))
+        try:
+            ended = keep_trying(run.time_left_s, lambda: runs.complete(run, outcome, limits.publish))
+        except InputError as unstorable:
+            # NaN in a figure, say: an outcome that cannot be written is this run's failure, not the worker's.
+            return _settle(run, Failed(unstorable.failure_source, _reason(unstorable)), limits, runs, rules)
         log.info("run_completed", run=run.id, kind=run.kind, symbol=run.symbol, slot=run.slot.isoformat())
         return Execution([run.id, State.COMPLETED.value], run=run, ended=ended)
-    ended = _store(run.deadline, lambda: runs.end(run, outcome))
+    ended = keep_trying(run.time_left_s, lambda: runs.end(run, outcome))
     state = State.FAILED if isinstance(outcome, Failed) else State.SKIPPED
     log.warning("run_ended", state=state.value, run=run.id, kind=run.kind, symbol=run.symbol, why=outcome.reason)
     return Execution([run.id, state.value], run=run, ended=ended)
 
 
-def _store(deadline: datetime, write: Callable[[], T]) -> T:
-    """Tries until the database takes it or the run's deadline has passed; the work is kept meanwhile."""
-    give_up_at = time.monotonic() + max(0.0, (deadline - datetime.now(deadline.tzinfo)).total_seconds())
-    pause_s = STORE_RETRY_FIRST_S
-    while True:
-        try:
-            return write()
-        except DatabaseUnavailable as error:
-            if time.monotonic() + pause_s > give_up_at:
-                raise
-            log.warning("database_away", retry_in_s=pause_s, why=str(error))
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, STORE_RETRY_LAST_S)
-
-
 def _reason(error: BaseException) -> str:
     name = "" if isinstance(error, AaosError) else f"{type(error).__name__}: "
-    return f"{name}{error}"[:REASON_MAX_CHARS]
+    return storable(f"{name}{error}")[:REASON_MAX_CHARS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aaos.domain.runs import ClaimedRun, Completed, Dependency, Input, NewRun
 from aaos.errors import InvariantViolation, StaleInput
@@ -13,6 +13,9 @@ from aaos.settings import Settings
 PROMPT_CANDLES = 100
 VOTE = "trading_analysis"
 DECISION = "trading_decision"
+# Votes end this long before the decision must be made: time for a sweep to see it (5 s), for the reconciler to fire
+# the decision (two more), and for deciding. So one hung voter is absent, and the quorum decides.
+VOTES_END_BEFORE_S = 30.0
 
 
 def freeze_context(
@@ -85,6 +88,7 @@ def _vote(run: ClaimedRun, voter: str, settings: Settings) -> NewRun:
         symbol=run.symbol,
         timeout_s=settings.kind(VOTE).timeout_seconds,
         start_within_s=settings.runs.vote_start_within_s,
+        not_after=run.created_at + timedelta(seconds=settings.kind(DECISION).timeout_seconds - VOTES_END_BEFORE_S),
         request_key=f"vote:{run.id}:{voter}",
         params={"context_run": run.id, "voter": voter},
     )

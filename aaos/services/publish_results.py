@@ -35,7 +35,7 @@ def publish_results(outbox: Outbox, stream: ResultStream, nudge: Nudge, batch: i
     Raises:
         BrokerUnavailable: the stream is away; the results stay in the outbox.
     """
-    nudge.lower()
+    nudge.keep()
     found = published = _empty(outbox, stream, batch)
     leave_at = time.monotonic() + STAY_MAX_S
     while found and time.monotonic() < leave_at:

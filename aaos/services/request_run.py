@@ -10,6 +10,11 @@ from aaos.ports import Hints, MarketData, RunStore
 from aaos.services.tick_schedule import STAGES, new_run
 from aaos.settings import Settings
 
+# Prefixes of the keys of a pipeline's parts and of votes; a request's own key must not look like one.
+PART = "part:"
+RESERVED = (PART, "vote:")
+KEY_MAX_CHARS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Requested:
@@ -36,7 +41,7 @@ def request_run(
         BrokerUnavailable: the run is stored; it starts as soon as the broker is back.
     """
     _check(kind, symbol, settings, market)
-    request_key = key or f"adhoc:{uuid.uuid4().hex}"
+    request_key = f"adhoc:{uuid.uuid4().hex}" if key is None else _checked_key(key)
     spec = new_run(kind, symbol, settings, request_key)
     if not spec.dependent:
         run_id, created = runs.insert_request(spec)
@@ -45,10 +50,10 @@ def request_run(
         hints.hint(kind, run_id)
         return Requested(run_id, kind, symbol, request_key, True)
     inputs = [
-        (new_run(needed, symbol, settings, f"{request_key}:{needed}"), None)
+        (new_run(needed, symbol, settings, f"{PART}{request_key}:{needed}"), None)
         for needed in settings.schedules[kind].depends_on
     ]
-    stage = new_run(STAGES[kind], symbol, settings, f"{request_key}:{STAGES[kind]}") if kind in STAGES else None
+    stage = new_run(STAGES[kind], symbol, settings, f"{PART}{request_key}:{STAGES[kind]}") if kind in STAGES else None
     plans = runs.insert_pipeline(spec, [symbol], None, stage, inputs)
     if not plans:
         run_id, _ = runs.insert_request(spec)
@@ -65,6 +70,15 @@ def _known(run_id: int, kind: str, symbol: str, request_key: str, runs: RunStore
             f"not to a {kind} of {symbol}; choose another key"
         )
     return Requested(run_id, kind, symbol, request_key, False)
+
+
+def _checked_key(key: str) -> str:
+    if key.startswith(RESERVED) or not key.strip() or not key.isprintable() or len(key) > KEY_MAX_CHARS:
+        raise InputError(
+            f"key {key[:40]!r}: use 1 to {KEY_MAX_CHARS} printable characters, not beginning with "
+            f"{' or '.join(RESERVED)}; or none for a new request"
+        )
+    return key
 
 
 def _check(kind: str, symbol: str, settings: Settings, market: MarketData) -> None:

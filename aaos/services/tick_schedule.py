@@ -57,7 +57,7 @@ def tick_schedule(
         return Ticked(slot, pipelines=plans, missed=missed)
     _, running = runs.active(name)
     room = max(1, settings.kinds[name].max_concurrent - running)
-    hinted = runs.insert_slot(name, symbols, slot, new_run(name, "", settings), room)
+    hinted = runs.insert_slot(new_run(name, "", settings), symbols, slot, room)
     return Ticked(slot, hints=[(run_id, name) for run_id, _ in hinted], missed=missed)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 ANALYSIS, REGIME, DECISION = "technical_analysis", "regime_detection", "trading_decision"
 LIMIT_MAX = 100_000
 ID_MAX = 2**63 - 1
-KEY_MAX_CHARS = 200
 _CALLER = 3  # warnings point at the line that called analyze, regime or decide
 
 
@@ -122,7 +121,7 @@ def request(kind: str, symbol: str, key: str | None, _: type[R]) -> Handle[R]:
         UnknownKind, UnknownSymbol, DatabaseUnavailable: nothing was stored.
     """
     container = connect()
-    chosen = f"adhoc:{uuid.uuid4().hex}" if key is None else _checked_key(key)
+    chosen = f"adhoc:{uuid.uuid4().hex}" if key is None else key
     warning = None
     try:
         requested = container.request(kind, symbol, chosen)
@@ -157,12 +156,6 @@ def _warned(handle: Handle[R]) -> Handle[R]:
     if handle.warning is not None:
         warnings.warn(handle.warning, RuntimeWarning, stacklevel=_CALLER)
     return handle
-
-
-def _checked_key(key: str) -> str:
-    if not key.strip() or len(key) > KEY_MAX_CHARS or not key.isprintable():
-        raise InputError(f"key {key[:40]!r}: use 1 to {KEY_MAX_CHARS} printable characters, or none for a new request")
-    return key
 
 
 def _check_filters(limit: int, kind: str | None, symbol: str | None, container: Container) -> None:

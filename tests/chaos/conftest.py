@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.lab import Lab, module_environment, running_lab
+from support.lab import IDLE, Lab, module_environment, running_lab
 
 # Read on import: tests run without the developer's AAOS_* variables.
 SEED = int(os.environ.get("AAOS_CHAOS_SEED") or time.time_ns() % 1_000_000)
@@ -18,12 +18,10 @@ SEED = int(os.environ.get("AAOS_CHAOS_SEED") or time.time_ns() % 1_000_000)
 STORM = {
     "AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16",
     "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100",
+    "AAOS_LOCAL__IO_THREADS": "32",
     # A storm may hit one run more than three times; that a run is given up after three has its own test.
     "AAOS_RUNS__MAX_ATTEMPTS": "12",
-    # Only the votes under test: no worker here takes anything else.
-    "AAOS_SCHEDULES__TECHNICAL_ANALYSIS__ENABLED": "false",
-    "AAOS_SCHEDULES__REGIME_DETECTION__ENABLED": "false",
-    "AAOS_SCHEDULES__TRADING_DECISION__ENABLED": "false",
+    **IDLE,
 }
 
 

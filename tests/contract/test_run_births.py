@@ -35,8 +35,8 @@ def identities(world: World) -> list[tuple[str, str]]:
 @pytest.mark.requirement("Q1")
 def test_a_slot_ticked_twice_has_one_run_per_symbol(world: World) -> None:
     runs = world.runs()
-    first = runs.insert_slot(KIND, SYMBOLS, SLOT, analysis(symbol=""), 3)
-    second = runs.insert_slot(KIND, SYMBOLS, SLOT, analysis(symbol=""), 3)
+    first = runs.insert_slot(analysis(symbol=""), SYMBOLS, SLOT, 3)
+    second = runs.insert_slot(analysis(symbol=""), SYMBOLS, SLOT, 3)
     assert [symbol for _, symbol in first] == SYMBOLS
     assert second == []
     assert len(world.rows()) == 3
@@ -50,7 +50,7 @@ def test_two_beats_ticking_at_once_make_one_run_per_symbol(postgres_world: Postg
     for minute in range(5):
 
         def tick(_: int, slot: datetime = SLOT + minute * MINUTE) -> Sequence[tuple[int, str]]:
-            return runs.insert_slot(KIND, symbols, slot, analysis(symbol=""), 50)
+            return runs.insert_slot(analysis(symbol=""), symbols, slot, 50)
 
         with ThreadPoolExecutor(4) as pool:
             ticks = list(pool.map(tick, range(4)))
@@ -60,8 +60,8 @@ def test_two_beats_ticking_at_once_make_one_run_per_symbol(postgres_world: Postg
 
 def test_a_symbol_that_joined_later_gets_its_run_of_the_slot(world: World) -> None:
     runs = world.runs()
-    runs.insert_slot(KIND, SYMBOLS[:1], SLOT, analysis(symbol=""), 9)
-    late = runs.insert_slot(KIND, SYMBOLS, SLOT, analysis(symbol=""), 9)
+    runs.insert_slot(analysis(symbol=""), SYMBOLS[:1], SLOT, 9)
+    late = runs.insert_slot(analysis(symbol=""), SYMBOLS, SLOT, 9)
     assert [symbol for _, symbol in late] == SYMBOLS[1:]
 
 
@@ -76,7 +76,7 @@ def test_the_same_slot_of_another_kind_or_time_is_another_run(world: World) -> N
 @pytest.mark.requirement("F05")
 def test_a_tick_hints_as_many_symbols_as_may_start_and_parks_the_rest(world: World) -> None:
     runs = world.runs()
-    hinted = runs.insert_slot(KIND, SYMBOLS, SLOT, analysis(symbol=""), 2)
+    hinted = runs.insert_slot(analysis(symbol=""), SYMBOLS, SLOT, 2)
     rows = world.rows()
     assert [symbol for _, symbol in hinted] == SYMBOLS[:2]
     assert {row.symbol: (row.hinted, row.parked) for row in rows.values()} == {

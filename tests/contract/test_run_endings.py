@@ -229,7 +229,7 @@ def test_a_run_that_is_not_due_yet_is_not_promoted(world: World) -> None:
 def test_a_whole_slot_flows_through_two_places_by_promotion_alone(world: World) -> None:
     runs = world.runs()
     symbols = [f"S{n}/USDT" for n in range(9)]
-    at_work = [run_id for run_id, _ in runs.insert_slot(KIND, symbols, SLOT, analysis(symbol=""), 2)]
+    at_work = [run_id for run_id, _ in runs.insert_slot(analysis(symbol=""), symbols, SLOT, 2)]
     while at_work:
         claim = granted(runs.claim(at_work.pop(0), "worker", 2))
         promoted = runs.complete(claim, Completed(BODY), publish=True).promoted
@@ -250,7 +250,7 @@ def test_a_released_run_waits_and_keeps_its_reason_and_gets_new_time_to_be_start
         "exchange away",
         None,
         False,
-        False,
+        True,
     )
     assert row.due_in_s == pytest.approx(10, abs=1)
     assert row.deadline_left_s == pytest.approx(70, abs=1)

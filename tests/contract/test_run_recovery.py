@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from support.worlds import KIND, PLENTY, SLOT, World, analysis, born, roomy, taken
 
@@ -24,7 +26,7 @@ def test_a_run_whose_worker_fell_silent_goes_back_to_pending_with_the_reason(wor
     world.pass_time(2)
     assert runs.recover() == Recovery(returned=[(claim.id, KIND)], crashed=[], timed_out=[], missed=[])
     row = world.rows()[claim.id]
-    assert (row.state, row.hinted, row.parked, row.lease_left_s) == ("pending", False, False, None)
+    assert (row.state, row.hinted, row.parked, row.lease_left_s) == ("pending", False, True, None)
     assert "host:7:task" in (row.reason or "")
     assert row.deadline_left_s == pytest.approx(120, abs=1)
     assert runs.recover() == NOTHING
@@ -143,7 +145,7 @@ def test_no_more_runs_are_hinted_than_there_is_room_for_the_oldest_slot_first(wo
 
 def test_a_parked_run_that_was_never_promoted_is_hinted_too(world: World) -> None:
     runs = world.runs()
-    runs.insert_slot(KIND, ["A/USDT", "B/USDT"], SLOT, analysis(symbol=""), 1)
+    runs.insert_slot(analysis(symbol=""), ["A/USDT", "B/USDT"], SLOT, 1)
     [parked] = [row.id for row in world.rows().values() if row.parked]
     world.pass_time(6)
     assert parked in runs.hint_again(KIND, 5)
@@ -229,3 +231,32 @@ def test_an_abandoned_orphan_is_skipped_but_not_if_somebody_took_it_over(world: 
     record = runs.run(left)
     assert (record.state, record.reason) == (State.SKIPPED, "left running; on_restart: skip")
     assert runs.complete(fresh, Completed({"score": 1}), publish=True).result_id is not None
+
+
+# --- what nobody can wait for any longer ----------------------------------------------------------------------
+
+
+@pytest.mark.requirement("F08")
+def test_no_attempt_of_a_run_outlasts_what_waits_for_it(world: World) -> None:
+    runs = world.runs()
+    vote = born(runs, not_after=world.now() + timedelta(seconds=40))
+    first = taken(runs, vote)
+    assert first.time_left_s == pytest.approx(30, abs=1)
+    runs.release(first, 15, "Sovereign hung")
+    world.pass_time(20)
+    second = taken(runs, vote)
+    assert second.time_left_s == pytest.approx(20, abs=1), "not 30 s again: the decision cannot wait that long"
+    world.pass_time(21)
+    assert runs.recover().timed_out == [(vote, KIND)]
+
+
+def test_overdue_runs_beyond_the_room_are_parked_and_promoted_as_others_end(world: World) -> None:
+    runs = world.runs()
+    at_work = taken(runs, born(runs, "A/USDT"))
+    lost = [born(runs, f"L{n}/USDT", SLOT) for n in range(3)]
+    world.pass_time(6)
+    assert runs.hint_again(KIND, 0) == []
+    assert all(world.rows()[each].parked for each in lost)
+    runs.renew({at_work.id: at_work.fence})
+    ended = runs.complete(at_work, Completed({}), publish=False)
+    assert ended.promoted == (lost[0], KIND)

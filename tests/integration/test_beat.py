@@ -64,7 +64,6 @@ def test_two_beats_one_of_them_killed_and_restarted_double_no_slot_and_miss_none
     assert not second.is_running()
     _settle(lab)
     ended = _check(lab)
-    print(ended)
     symbols = len(lab.client.market.symbols())
     assert sum(ended["technical_analysis"].values()) >= TOGETHER_S * symbols
     assert ended["technical_analysis"].get("completed", 0) > sum(ended["technical_analysis"].values()) / 2

@@ -35,7 +35,12 @@ EXPECTED = {
     "result_serializer": "json",
     "broker_connection_max_retries": None,
 }
-TRANSPORT = {"unacked_restore_interval": 5, "unacked_restore_throttle": 1, "socket_timeout": 10, "socket_connect_timeout": 5}
+TRANSPORT = {
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+}
 HARD_LIMIT_MARGIN_S = 5
 
 

@@ -31,6 +31,7 @@ REAL = ("BTC/USDT", "BTC/USD", "ETH/USD", "LTC/USD")
 REAL_DIRECTORY = Path(os.environ.get("AAOS_TEST_DATA", PROJECT.parent / "shared" / "data")) / "candles"
 VOTERS = {"trend", "reversal", "risk"}
 PIPELINE = ("technical_analysis", "regime_detection", "trading_decision")
+IO_QUEUES = (*STAGES.values(), "trading_analysis", "trading_decision", "result_publishing", "maintenance")
 FIRST_CANDLE_MS = 1_600_000_020_000
 
 
@@ -41,8 +42,9 @@ def _write_candles(path: Path, seed: int, count: int = 700) -> str:
     opened = np.concatenate([[100.0], close[:-1]])
     high, low = np.maximum(opened, close) * 1.0005, np.minimum(opened, close) * 0.9995
     volume = rng.uniform(10, 100, count)
+    columns = (opened, high, low, close, volume)
     rows = [
-        f"{FIRST_CANDLE_MS + i * 60_000},{opened[i]!s},{high[i]!s},{low[i]!s},{close[i]!s},{volume[i]!s}" for i in range(count)
+        ",".join([str(FIRST_CANDLE_MS + i * 60_000), *(str(column[i]) for column in columns)]) for i in range(count)
     ]
     path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     return str(path)
@@ -67,7 +69,7 @@ def lab(databases: Any, valkey_server: Any, tmp_path_factory: pytest.TempPathFac
         use_replay(load_series(files), 1.0, now_ms, widest_ms, c.settings.market, c.market_store)
         lab.rows("DELETE FROM candles WHERE symbol = %s AND open_ms > %s", BROKEN, FIRST_CANDLE_MS + 100 * 60_000)
         lab.fleet.worker("technical_analysis", "regime_detection", pool="prefork", concurrency=2, wait=False)
-        lab.fleet.worker(*STAGES.values(), "trading_analysis", "trading_decision", "result_publishing", "maintenance", wait=False)
+        lab.fleet.worker(*IO_QUEUES, wait=False)
         beat = lab.fleet.beat(wait=False)
         lab.fleet.wait_ready()
         decided = "SELECT 1 FROM runs WHERE kind = 'trading_decision' AND finished_at IS NOT NULL"
@@ -79,7 +81,6 @@ def lab(databases: Any, valkey_server: Any, tmp_path_factory: pytest.TempPathFac
 
 
 def test_workers_keep_no_subscription_per_chord_they_send(lab: Lab) -> None:
-    print(lab.redis().pubsub_channels("*"), lab.redis().pubsub_numpat())
     assert lab.redis().pubsub_channels("celery-task-meta-*") == []
 
 
@@ -180,13 +181,18 @@ def test_a_decision_on_an_input_older_than_allowed_is_skipped_as_stale(lab: Lab)
     lab.rows("UPDATE results SET analyzed_at = analyzed_at - interval '1 hour' WHERE id = %s", technical.id)
     run_id, context_id = _decision_on(lab, MADE[1], "on stale input")
     # Nobody sends a message here: the sweep finds that all it waits for is done.
-    lab.client.recover()
-    lab.wait_until(lambda: lab.client.recover() is not None and lab.state(run_id) == "skipped", "skipped", 20)
+    lab.wait_until(lambda: _swept_to(lab, run_id, "skipped"), "skipped", 20)
     stale = lab.value("SELECT reason FROM runs WHERE id = %s", context_id)
     lab.rows("UPDATE results SET analyzed_at = analyzed_at + interval '1 hour' WHERE id = %s", technical.id)
     assert stale.startswith("stale input: technical_analysis")
     assert "120 s are allowed" in stale
     assert "stale input" in lab.value("SELECT reason FROM runs WHERE id = %s", run_id)
+
+
+def _swept_to(lab: Lab, run_id: int, state: str) -> bool:
+    """Sweeps once, as beat would have it done, and looks."""
+    lab.client.recover()
+    return lab.state(run_id) == state
 
 
 def _decision_on(lab: Lab, symbol: str, key: str) -> tuple[int, int]:
@@ -249,7 +255,7 @@ def test_a_chord_whose_counters_were_lost_still_gets_its_body_from_the_sweep(lab
         removed += sum(lab.redis().delete(key) for key in lab.redis().scan_iter("*.t"))
         assert lab.state(requested.run_id) == "pending"
         lab.wait_until(lambda: not lab.rows(voting, requested.run_id), "the votes are cast", 30)
-        lab.wait_until(lambda: lab.client.recover() is not None and lab.state(requested.run_id) == "completed", "decided", 30)
+        lab.wait_until(lambda: _swept_to(lab, requested.run_id, "completed"), "decided", 30)
     finally:
         lab.simulator.behave(latency_ms=50)
     assert lab.value("SELECT count(*) FROM results WHERE run_id = %s", requested.run_id) == 1
@@ -260,7 +266,8 @@ def test_a_chord_whose_counters_were_lost_still_gets_its_body_from_the_sweep(lab
 def test_votes_of_three_symbols_are_cast_side_by_side(lab: Lab) -> None:
     """Three times 500 ms in less than a second: shown by what overlapped, not by a clock on a busy machine."""
     symbols = [*MADE, MADE[0]]
-    votes = [lab.insert_votes(1, lab.store_context(symbol), f"side by side {i}", symbol)[0] for i, symbol in enumerate(symbols)]
+    contexts = [lab.store_context(symbol) for symbol in symbols]
+    votes = [lab.insert_votes(1, context, "side by side")[0] for context in contexts]
     lab.simulator.behave(latency_ms=500)
     try:
         lab.hint("trading_analysis", *votes)

@@ -10,11 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 from support.checks import check_publishing, check_runs, stream_entries
-from support.lab import QUICK, Lab, module_environment, running_lab
+from support.lab import IDLE, QUICK, Lab, module_environment, running_lab
 from support.workers import Process
 
 VOTE = "trading_analysis"
-IDLE = {f"AAOS_SCHEDULES__{name}__ENABLED": "false" for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")}
 # What PostgreSQL says when its disk is full.
 DISK_FULL = """
 CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from support.checks import check_publishing, check_runs
-from support.lab import QUICK, Lab, module_environment, running_lab
+from support.lab import IDLE, QUICK, Lab, module_environment, running_lab
 
 VOTE = "trading_analysis"
-IDLE = {f"AAOS_SCHEDULES__{name}__ENABLED": "false" for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")}
-ROOM = {"AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16", "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100"}
+ROOM = {
+    "AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16",
+    "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100",
+    "AAOS_LOCAL__IO_THREADS": "32",
+}
 
 
 @pytest.fixture(scope="module")

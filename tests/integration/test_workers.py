@@ -35,7 +35,7 @@ class Workers:
     def __init__(self, lab: Lab) -> None:
         self.cpu = lab.fleet.worker(TECHNICAL, REGIME, pool="prefork", concurrency=2, wait=False)
         self.votes = [lab.fleet.worker(VOTE, concurrency=4, wait=False) for _ in range(2)]
-        self.rest = lab.fleet.worker("maintenance", "result_publishing", "trading_context", "trading_decision", wait=False)
+        lab.fleet.worker("maintenance", "result_publishing", "trading_context", "trading_decision", wait=False)
         lab.fleet.wait_ready()
 
 

@@ -25,7 +25,15 @@ from aaos.services.use_market import use_simulated
 from aaos.settings import settings
 
 SYMBOL = "BTC/USDT"
-SHOWN = "id, kind, symbol, state, attempt, reason, fence, owner, hints, hinted_at, parked, due_at, deadline, clock_timestamp() AS now"
+SHOWN = """
+    id, kind, symbol, state, attempt, reason, fence, owner, hints, hinted_at, parked, due_at, deadline,
+    clock_timestamp() AS now
+"""
+# No schedule ticks: only what a test inserts is worked on.
+IDLE = {
+    f"AAOS_SCHEDULES__{name}__ENABLED": "false"
+    for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")
+}
 # Everything that waits waits shortly: for tests about what happens, not about how soon.
 QUICK = {
     "AAOS_RUNS__LEASE_S": "2",
@@ -40,7 +48,9 @@ QUICK = {
 class Lab:
     """What a test does to a running system, and sees of it."""
 
-    def __init__(self, environment: Mapping[str, str], processes: Fleet, simulator: Simulator, client: Container) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], processes: Fleet, simulator: Simulator, client: Container
+    ) -> None:
         self.environment = environment
         self.fleet = processes
         self.simulator = simulator

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from support.lab import Lab
 from support.workers import READY_WORKER, Process
 
+from aaos.domain.runs import NewRun
+
 VOTE = "trading_analysis"
 HOUSEKEEPING = ("maintenance", "result_publishing", VOTE)
 THREADS = 8
+START_WITHIN_S = 600
 
 
 @dataclass(slots=True)
@@ -32,10 +35,15 @@ class Storm:
         self.lab.fleet.wait_ready()
 
     def launch(self, count: int) -> list[int]:
-        """Inserts and hints that many votes on one context."""
-        votes = self.lab.insert_votes(count, self.lab.store_context(), "storm")
-        self.lab.hint(VOTE, *votes)
-        return votes
+        """A tick of that many symbols: all rows born at once, as many hinted as may run, the rest when others end."""
+        c, kind = self.lab.client, self.lab.client.settings.kinds[VOTE]
+        context = {"context_run": self.lab.store_context(), "voter": "trend"}
+        symbols = [f"S{number:05d}/USDT" for number in range(count)]
+        spec = NewRun(VOTE, "", kind.timeout_seconds, START_WITHIN_S, params=context)
+        hinted = c.runs.insert_slot(spec, symbols, c.database.now(), kind.max_concurrent)
+        self.lab.hint(VOTE, *(run_id for run_id, _ in hinted))
+        votes = self.lab.rows("SELECT id FROM runs WHERE kind = %s AND symbol = ANY(%s)", VOTE, symbols)
+        return [row.id for row in votes]
 
     def kill_one(self) -> None:
         """kill -9 of one group that is up, as losing its machine would be; it is started again."""

@@ -43,7 +43,7 @@ ALL_QUEUES = (
 )
 
 
-class WaitedTooLong(AssertionError):  # noqa: N818 - reads as the failure it is
+class WaitedTooLong(AssertionError):
     """Something did not happen in time; the message carries what the processes said last."""
 
 
@@ -197,7 +197,7 @@ class Fleet:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_the_test_run,
+                preexec_fn=_die_with_the_test_run,  # noqa: PLW1509 - one prctl, no lock, nothing allocated
             )
         process = Process(name, popen, log_path)
         self.processes.append(process)

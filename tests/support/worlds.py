@@ -68,6 +68,10 @@ class World(Protocol):
     ledger: SovereignLedger
     alerts: Alerts
 
+    def now(self) -> datetime:
+        """Returns the instant that the store believes it is."""
+        ...
+
     def runs(self, rules: RunRules | None = None) -> RunStore:
         """Returns the run store under these rules (default: the defaults, with plenty of room)."""
         ...
@@ -110,6 +114,9 @@ class MemoryWorld:
         self.outbox = MemoryOutbox(self.database)
         self.ledger = MemorySovereignLedger(self.database)
         self.alerts = MemoryAlerts(self.clock)
+
+    def now(self) -> datetime:
+        return self.clock.now()
 
     def runs(self, rules: RunRules | None = None) -> MemoryRunStore:
         return MemoryRunStore(self.database, rules or roomy())
@@ -170,7 +177,7 @@ ROWS = """
 PASS_TIME = """
     UPDATE runs SET due_at = due_at - {0}, deadline = deadline - {0}, hinted_at = hinted_at - {0},
         lease_expires_at = lease_expires_at - {0}, created_at = created_at - {0}, started_at = started_at - {0},
-        finished_at = finished_at - {0};
+        finished_at = finished_at - {0}, not_after = not_after - {0};
     UPDATE results SET analyzed_at = analyzed_at - {0};
     UPDATE alerts SET created_at = created_at - {0};
 """
@@ -201,6 +208,9 @@ class PostgresWorld:
 
     def reset(self) -> None:
         self.session.execute(EMPTY)
+
+    def now(self) -> datetime:
+        return self.database.now()
 
     def runs(self, rules: RunRules | None = None) -> PostgresRunStore:
         return PostgresRunStore(self.database, rules or roomy())
@@ -246,7 +256,7 @@ def granted(claim: ClaimedRun | ClaimRefused) -> ClaimedRun:
 def born(runs: RunStore, symbol: str = "BTC/USDT", slot: datetime = SLOT, **changes: Any) -> int:
     """Inserts one scheduled run and returns its id."""
     spec = analysis(symbol=symbol, **changes)
-    [(run_id, _)] = runs.insert_slot(spec.kind, [symbol], slot, spec, 1)
+    [(run_id, _)] = runs.insert_slot(spec, [symbol], slot, 1)
     return run_id
 
 

@@ -30,6 +30,7 @@ RUN = ClaimedRun(
     scheduled=True,
     params={},
     created_at=NOW,
+    time_left_s=30.0,
 )
 
 

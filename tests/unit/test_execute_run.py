@@ -290,10 +290,23 @@ def test_an_answer_whose_commit_was_not_confirmed_is_stored_once() -> None:
 
 
 def test_past_the_deadline_nobody_waits_for_the_database_any_more() -> None:
-    world = MemoryWorld()  # its clock stands long before the wall clock: every deadline has passed
+    world = MemoryWorld()
     stage = Stage(world, AwayForAWhile(world.database, RULES))
     with pytest.raises(DatabaseUnavailable):
-        stage.execute(born(stage.runs))
+        stage.execute(born(stage.runs, timeout_s=0.1))
+
+
+def test_how_long_finished_work_is_kept_does_not_depend_on_the_machines_clock() -> None:
+    world = MemoryWorld()  # its clock stands years before the machine's
+    stage = Stage(world, AwayForAWhile(world.database, RULES))
+    assert stage.execute(born(stage.runs, timeout_s=30.0)).answer is not None
+
+
+def test_an_outcome_that_cannot_be_written_fails_its_run_and_not_its_worker(stage: Stage) -> None:
+    run_id = born(stage.runs)
+    execution = stage.execute(run_id, lambda *_: Completed({"figure": float("nan")}))
+    assert execution.answer == [run_id, "failed"]
+    assert stage.runs.run(run_id).failure_source == "validation"
 
 
 def test_a_run_that_cannot_be_claimed_is_left_alone(stage: Stage) -> None:

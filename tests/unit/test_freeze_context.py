@@ -148,3 +148,12 @@ def test_fresh_is_young_enough_and_newer_than_the_previous_decision(
 def test_a_completed_input_without_a_result_breaks_an_invariant() -> None:
     with pytest.raises(InvariantViolation, match="completed without a result"):
         check_freshness(an_input(None), NOW, 120, None)
+
+
+@pytest.mark.requirement("F08")
+def test_votes_end_before_the_decision_that_waits_for_them(pipeline: Pipeline) -> None:
+    context = pipeline.tick()
+    decision_ends = context.created_at + timedelta(seconds=SETTINGS.kinds["trading_decision"].timeout_seconds)
+    for vote in pipeline.freeze(context).feeds:
+        assert vote.not_after is not None
+        assert vote.not_after < decision_ends - timedelta(seconds=4 * SETTINGS.runs.sweep_s)

@@ -18,7 +18,7 @@ BEAT_S = 0.01
 
 
 def a_run(run_id: int, fence: int = 1) -> ClaimedRun:
-    return ClaimedRun(run_id, "technical_analysis", "BTC/USDT", NOW, 1, fence, NOW, False, True, {}, NOW)
+    return ClaimedRun(run_id, "technical_analysis", "BTC/USDT", NOW, 1, fence, NOW, False, True, {}, NOW, 30.0)
 
 
 class Leases:

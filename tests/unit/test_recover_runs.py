@@ -23,7 +23,7 @@ class Sweeper:
         self.hints = MemoryHints()
 
     def sweep(self) -> Recovery:
-        return recover_runs(SETTINGS.kinds, self.runs, self.hints, self.world.alerts)
+        return recover_runs(SETTINGS.kinds, SETTINGS.schedules, self.runs, self.hints, self.world.alerts)
 
 
 @pytest.fixture

@@ -73,9 +73,9 @@ def test_a_requested_decision_gets_a_context_and_inputs_of_its_own(client: Clien
     keys = {record.kind: record.request_key for record in client.runs.runs(10)}
     assert keys == {
         "trading_decision": "mine",
-        "trading_context": "mine:trading_context",
-        "technical_analysis": "mine:technical_analysis",
-        "regime_detection": "mine:regime_detection",
+        "trading_context": "part:mine:trading_context",
+        "technical_analysis": "part:mine:technical_analysis",
+        "regime_detection": "part:mine:regime_detection",
     }
     [stage] = client.runs.dependencies(requested.run_id)
     assert {each.kind for each in client.runs.dependencies(stage.run_id)} == {"technical_analysis", "regime_detection"}

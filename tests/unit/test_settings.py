@@ -226,3 +226,35 @@ def test_a_list_may_come_from_the_environment_as_json(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AAOS_MARKET__SYMBOLS", "[BTC/USDT")
     with pytest.raises(ConfigError, match="symbols"):
         load_settings()
+
+
+def test_a_schedule_whose_input_waits_for_others_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "config"
+    shutil.copytree(PROJECT_ROOT / "config", directory)
+    schedules = directory / "schedules.yaml"
+    schedules.write_text(schedules.read_text() + "later:\n  every_s: 3600\n  depends_on: [trading_decision]\n")
+    kinds = directory / "kinds.yaml"
+    kinds.write_text(kinds.read_text() + "later:\n  requires: [x]\n  pool: io\n  timeout_seconds: 60\n")
+    with pytest.raises(ConfigError, match="trading_decision waits for others itself"):
+        load_settings(directory)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AAOS_KINDS__TECHNICAL_ANALYSIS__TIMEOUT_SECONDS", "10", "at least runs.lease_s"),
+        ("AAOS_SCHEDULES__TRADING_DECISION__DEPENDS_ON", '["technical_analysis"]', "name exactly these"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=said):
+        load_settings()
+
+
+@pytest.mark.requirement("Q5")
+def test_too_few_threads_for_hung_votes_and_housekeeping_are_refused(edit: Edit) -> None:
+    with pytest.raises(ConfigError, match="hung votes leave no thread"):
+        load_settings(edit("local", lambda local: {**local, "io_threads": 5}))

@@ -97,7 +97,7 @@ class Answered:
     status = 0
     body: object = b""
 
-    async def __call__(self, status: int, body: object, headers: Any = None) -> None:  # noqa: ARG002 - Respond
+    async def __call__(self, status: int, body: object, headers: Any = None) -> None:
         self.status, self.body = status, body
 
 

@@ -103,7 +103,7 @@ def test_after_a_very_long_outage_the_oldest_slots_share_one_row_that_counts_the
 
 class DiesBeforeInserting(MemoryRunStore):
     def insert_slot(
-        self, kind: str, symbols: Sequence[str], slot: datetime, spec: NewRun, hint_first: int
+        self, spec: NewRun, symbols: Sequence[str], slot: datetime, hint_first: int
     ) -> Sequence[tuple[int, str]]:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Celery's Redis transport with one client per channel instead of three per message.
+"""Celery's Redis transport with one client per channel instead of three per message, and workers that survive Redis.
 
 kombu makes a new `redis.Redis` for every publish, every message taken and every acknowledgement; redis-py 8 fills a
 table of some 170 entries for each. That was a quarter of a worker's main process. A client is only a thin, thread
@@ -11,6 +11,7 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 SCHEMES = ("redis", "rediss")
 
@@ -27,6 +28,14 @@ class Channel(kombu_redis.Channel):
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = super()._create_client()
         return self._kept
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        if self.connection.client is None:
+            # kombu 5.7 puts unacknowledged messages back while it closes a lost connection, after it has let go of
+            # the address: an AttributeError, which ends the worker. As a lost connection it is passed over; the
+            # messages come back after the visibility timeout, their runs with the next sweep.
+            raise RedisConnectionError("the connection to Redis is closed")
+        return super()._connparams(asynchronous=asynchronous)
 
 
 class Transport(kombu_redis.Transport):

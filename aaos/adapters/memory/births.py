@@ -35,7 +35,8 @@ def insert_runs(
             timeout_s=spec.timeout_s,
             start_within_s=spec.start_within_s,
             due_at=now,
-            deadline=now + timedelta(seconds=spec.start_within_s),
+            deadline=capped(now + timedelta(seconds=spec.start_within_s), spec.not_after),
+            not_after=spec.not_after,
             hinted_at=now if position <= hinted else None,
             params=json.loads(json.dumps(spec.params)),
             created_at=now,
@@ -43,6 +44,11 @@ def insert_runs(
         database.tables.runs[row.id] = row
         born.append(row)
     return born
+
+
+def capped(deadline: datetime, not_after: datetime | None) -> datetime:
+    """Returns the earlier of the two."""
+    return deadline if not_after is None else min(deadline, not_after)
 
 
 def ensure_runs(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from aaos.adapters.memory.tables import RunRow
 from aaos.domain.runs import ClaimedRun, Dependency
 from aaos.ports import ResultRecord, RunRecord
 
 
-def claimed(row: RunRow, fence: int) -> ClaimedRun:
+def claimed(row: RunRow, fence: int, now: datetime) -> ClaimedRun:
     """Returns the claim that was granted under that fence."""
     return ClaimedRun(
         id=row.id,
@@ -21,6 +23,7 @@ def claimed(row: RunRow, fence: int) -> ClaimedRun:
         scheduled=row.request_key is None,
         params=row.params,
         created_at=row.created_at,
+        time_left_s=(row.deadline - now).total_seconds(),
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aaos.adapters.memory import births
+from aaos.adapters.memory.births import capped
 from aaos.adapters.memory.records import claimed, dependency, run_record
 from aaos.adapters.memory.tables import MemoryDatabase, RunRow
 from aaos.domain.results import canonical_json, content_hash
@@ -40,11 +40,11 @@ class MemoryRunStore:
     # --- being born -------------------------------------------------------------------------------------
 
     def insert_slot(
-        self, kind: str, symbols: Sequence[str], slot: datetime, spec: NewRun, hint_first: int
+        self, spec: NewRun, symbols: Sequence[str], slot: datetime, hint_first: int
     ) -> Sequence[tuple[int, str]]:
         """See the port."""
         with self._database.transaction():
-            born = births.insert_runs(self._database, replace(spec, kind=kind), symbols, slot, hint_first)
+            born = births.insert_runs(self._database, spec, symbols, slot, hint_first)
         return [(row.id, row.symbol) for row in born if row.hinted_at is not None]
 
     def insert_request(self, spec: NewRun) -> tuple[int, bool]:
@@ -114,7 +114,7 @@ class MemoryRunStore:
 
     def _grant(self, row: RunRow, owner: str) -> ClaimedRun:
         now, fence = self._now(), self._database.next_fence()
-        deadline = row.deadline if row.dependent else now + timedelta(seconds=row.timeout_s)
+        deadline = row.deadline if row.dependent else capped(now + timedelta(seconds=row.timeout_s), row.not_after)
         granted = self._database.update(
             row,
             state=State.RUNNING,
@@ -126,7 +126,7 @@ class MemoryRunStore:
             deadline=deadline,
             lease_expires_at=self._lease_end(deadline),
         )
-        return claimed(granted, fence)
+        return claimed(granted, fence, self._now())
 
     def _has_room(self, row: RunRow, max_concurrent: int) -> bool:
         others = [each for each in self._in_state(State.RUNNING) if each.id != row.id]
@@ -287,7 +287,15 @@ class MemoryRunStore:
             for row in forgotten[:room]:
                 hints = min(row.hints + 1, HINTS_COUNTED)
                 self._database.update(row, hinted_at=self._now(), parked=False, hints=hints)
+            self._park_overdue(kind)
         return [row.id for row in forgotten[:room]]
+
+    def _park_overdue(self, kind: str) -> None:
+        quiet = self._now() - timedelta(seconds=self._rules.hint_after_s)
+        for row in self._in_state(State.PENDING):
+            overdue = row.due_at <= self._now() and (row.hinted_at or row.created_at) <= quiet
+            if row.kind == kind and overdue and not row.parked and not (row.dependent and self._waits(row.id)):
+                self._database.update(row, parked=True)
 
     def _forgotten(self, row: RunRow) -> bool:
         now, rules = self._now(), self._rules
@@ -361,13 +369,14 @@ class MemoryRunStore:
 
     def _return(self, row: RunRow, reason: str, delay_s: float, **changes: object) -> None:
         due_at = self._now() + timedelta(seconds=delay_s)
-        deadline = row.deadline if row.dependent else due_at + timedelta(seconds=row.start_within_s)
+        until = capped(due_at + timedelta(seconds=row.start_within_s), row.not_after)
+        deadline = row.deadline if row.dependent else until
         self._database.update(
             row,
             state=State.PENDING,
             lease_expires_at=None,
             reason=reason,
-            parked=False,
+            parked=True,
             hinted_at=None,
             due_at=due_at,
             deadline=deadline,

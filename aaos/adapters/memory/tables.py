@@ -32,6 +32,7 @@ class RunRow:
     start_within_s: float
     due_at: datetime
     deadline: datetime
+    not_after: datetime | None
     hinted_at: datetime | None
     params: JsonObject
     created_at: datetime

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aaos.errors import AaosError, ConfigError, DatabaseUnavailable, InvariantViolation
+from aaos.errors import AaosError, ConfigError, DatabaseUnavailable, InputError, InvariantViolation
 
 SCHEMA_REVISION = "0001"
 CONNECT_TIMEOUT_S = 5
@@ -112,8 +112,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Yields a connection inside one transaction (READ COMMITTED), committed at exit."""
-        with mapped_errors(self.address), self._engine.connect() as connection:
-            with connection.execution_options(isolation_level="READ COMMITTED").begin():
+        with mapped_errors(self.address), self._engine.connect() as pooled:
+            connection = pooled.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
                 yield connection
 
     def now(self) -> datetime:
@@ -156,6 +157,8 @@ def _mapped(error: BaseException | None, address: str) -> AaosError | None:
     sqlstate = str(getattr(error, "sqlstate", None) or "")
     if isinstance(error, psycopg.IntegrityError):
         return InvariantViolation(f"the database refused a row: {_first_line(error)}")
+    if isinstance(error, psycopg.DataError):
+        return InputError(f"the database cannot store this: {_first_line(error)}")
     if sqlstate == UNDEFINED_TABLE:
         return ConfigError(f"the database {address} has no aaos schema; run `aaos migrate`")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or sqlstate[:2] in UNAVAILABLE_CLASSES:

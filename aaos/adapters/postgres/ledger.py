@@ -28,10 +28,11 @@ BEGIN = text("""
     FROM runs WHERE id = :run_id AND fence = :fence AND state = 'running'
     RETURNING id
 """)
+# Again after a commit whose confirmation got lost: the same call, the same answer.
 SETTLE = text("""
     UPDATE sovereign_calls SET state = 'answered', answer = CAST(:answer AS json), tokens_in = :tokens_in,
         tokens_out = :tokens_out, latency_ms = :latency_ms, ended_at = clock_timestamp()
-    WHERE id = :id AND state = 'pending'
+    WHERE id = :id AND state IN ('pending', 'answered')
 """)
 FAIL = text("""
     UPDATE sovereign_calls SET state = 'failed', error_code = :code, error_message = :message,

@@ -42,7 +42,7 @@ class PostgresRunStore:
     # --- being born -------------------------------------------------------------------------------------
 
     def insert_slot(
-        self, kind: str, symbols: Sequence[str], slot: datetime, spec: NewRun, hint_first: int
+        self, spec: NewRun, symbols: Sequence[str], slot: datetime, hint_first: int
     ) -> Sequence[tuple[int, str]]:
         """See the port."""
         rows = self._database.rows(sql.INSERT_RUNS, _insert(spec, symbols, slot, hint_first))
@@ -113,7 +113,8 @@ class PostgresRunStore:
         refused = self._why_refused(run_id)
         if refused.refusal is not Refusal.NO_ROOM:
             return refused
-        # Parked first, then asked again: whoever ends between the two either finds us parked or leaves room.
+        # Parked first, then asked again: who ended before finds room here, who ends later finds us parked. Only
+        # one whose statement began before and ended after this promotes nobody; then the next sweep does.
         self._database.execute(sql.PARK, {"id": run_id})
         row = self._database.row(sql.CLAIM, parameters)
         return ClaimedRun(**row._asdict()) if row is not None else refused
@@ -197,9 +198,7 @@ class PostgresRunStore:
         }
         return self._ended(self._database.row(sql.END, parameters), run, state)
 
-    def _ended(
-        self, row: Any | None, run: ClaimedRun, state: State, feeds: Sequence[tuple[int, str]] = ()
-    ) -> Ended:
+    def _ended(self, row: Any | None, run: ClaimedRun, state: State, feeds: Sequence[tuple[int, str]] = ()) -> Ended:
         if row is None:
             return self._already_ended(run, state)
         result_id = row.result_id if state is State.COMPLETED else None
@@ -247,7 +246,9 @@ class PostgresRunStore:
             "hint_after_s": self._rules.hint_after_s,
             "hint_backoff_max_s": self._rules.hint_backoff_max_s,
         }
-        return [row.id for row in self._database.rows(sql.HINT_AGAIN, parameters)]
+        hinted = [row.id for row in self._database.rows(sql.HINT_AGAIN, parameters)] if room > 0 else []
+        self._database.execute(sql.PARK_OVERDUE, {"kind": kind, "hint_after_s": self._rules.hint_after_s})
+        return hinted
 
     def orphans(self) -> Sequence[RunRecord]:
         """See the port."""
@@ -283,6 +284,7 @@ def _insert(spec: NewRun, symbols: Sequence[str], slot: datetime | None, hint_fi
         "dependent": spec.dependent,
         "timeout_s": spec.timeout_s,
         "start_within_s": spec.start_within_s,
+        "not_after": spec.not_after,
         "hint_first": NONE if spec.dependent else hint_first,
         "params": json.dumps(spec.params),
     }

@@ -11,10 +11,10 @@ UNFINISHED_DEPENDENCY = """
 
 INSERT_RUNS = text("""
     INSERT INTO runs (kind, symbol, slot, request_key, dependent, parked, timeout_s, start_within_s,
-                      deadline, hinted_at, params)
+                      deadline, not_after, hinted_at, params)
     SELECT :kind, wanted.symbol, COALESCE(:slot, clock_timestamp()), wanted.request_key, :dependent,
            wanted.position > :hint_first AND NOT :dependent, :timeout_s, :start_within_s,
-           clock_timestamp() + make_interval(secs => :start_within_s),
+           LEAST(clock_timestamp() + make_interval(secs => :start_within_s), :not_after), :not_after,
            CASE WHEN wanted.position <= :hint_first THEN clock_timestamp() END, CAST(:params AS json)
     FROM unnest(CAST(:symbols AS text[]), CAST(:request_keys AS text[]))
          WITH ORDINALITY AS wanted(symbol, request_key, position)
@@ -58,9 +58,9 @@ CLAIM = text(f"""
         state = 'running', parked = false, owner = :owner, attempt = attempt + 1, fence = nextval('run_fence'),
         started_at = clock_timestamp(),
         deadline = CASE WHEN dependent THEN deadline
-                        ELSE clock_timestamp() + make_interval(secs => timeout_s) END,
+                        ELSE LEAST(clock_timestamp() + make_interval(secs => timeout_s), not_after) END,
         lease_expires_at = LEAST(
-            clock_timestamp() + make_interval(secs => :lease_s),
+            clock_timestamp() + make_interval(secs => :lease_s), not_after,
             CASE WHEN dependent THEN deadline ELSE clock_timestamp() + make_interval(secs => timeout_s) END)
     WHERE id = :id
       AND ((state = 'pending' AND due_at <= clock_timestamp())
@@ -70,7 +70,7 @@ CLAIM = text(f"""
       AND (NOT dependent OR NOT EXISTS ({UNFINISHED_DEPENDENCY}))
       AND kind_has_room(id, kind, :max_concurrent, :max_overall)
     RETURNING id, kind, symbol, slot, attempt, fence, deadline, dependent, request_key IS NULL AS scheduled,
-              params, created_at
+              params, created_at, EXTRACT(EPOCH FROM deadline - clock_timestamp())::float8 AS time_left_s
 """)
 
 WHY_REFUSED = text(f"""
@@ -144,10 +144,10 @@ END = text(f"""
 """)
 
 RELEASE = text(f"""
-    UPDATE runs SET state = 'pending', lease_expires_at = NULL, reason = :reason, parked = false, hinted_at = NULL,
+    UPDATE runs SET state = 'pending', lease_expires_at = NULL, reason = :reason, parked = true, hinted_at = NULL,
         due_at = clock_timestamp() + make_interval(secs => :delay_s),
         deadline = CASE WHEN dependent THEN deadline
-                        ELSE clock_timestamp() + make_interval(secs => :delay_s + start_within_s) END
+                        ELSE LEAST(clock_timestamp() + make_interval(secs => :delay_s + start_within_s), not_after) END
     WHERE {OURS}
 """)
 
@@ -163,15 +163,17 @@ TIME_OUT_RUNNING = text("""
     RETURNING id, kind
 """)
 
+# Parked, so that it has its turn with the next run that ends, however many messages are queued before a new hint.
 RECOVER_LEASES = text("""
     UPDATE runs SET
         state = CASE WHEN attempt >= :max_attempts THEN 'failed' ELSE 'pending' END,
         failure_source = CASE WHEN attempt >= :max_attempts THEN 'agent_crash' END,
         finished_at = CASE WHEN attempt >= :max_attempts THEN clock_timestamp() END,
         reason = 'worker ' || owner || ' fell silent in attempt ' || attempt,
-        lease_expires_at = NULL, parked = false, hinted_at = NULL, hints = 0, due_at = clock_timestamp(),
+        lease_expires_at = NULL, parked = attempt < :max_attempts, hinted_at = NULL, hints = 0,
+        due_at = clock_timestamp(),
         deadline = CASE WHEN dependent THEN deadline
-                        ELSE clock_timestamp() + make_interval(secs => start_within_s) END
+                        ELSE LEAST(clock_timestamp() + make_interval(secs => start_within_s), not_after) END
     WHERE state = 'running' AND lease_expires_at < clock_timestamp()
     RETURNING id, kind, state
 """)
@@ -195,10 +197,10 @@ DEPENDENTS = text(f"""
     WHERE waiting.depends_on_id = :id AND runs.state = 'pending' ORDER BY runs.id
 """)
 
+# Two counts, since `state IN (…)` is covered by neither partial index: it would read every old run.
 COUNT_ACTIVE = text("""
-    SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-           count(*) FILTER (WHERE state = 'running') AS running
-    FROM runs WHERE kind = :kind AND state IN ('pending', 'running')
+    SELECT (SELECT count(*) FROM runs WHERE kind = :kind AND state = 'pending') AS pending,
+           (SELECT count(*) FROM runs WHERE kind = :kind AND state = 'running') AS running
 """)
 
 # Ready and due, but no message has led anywhere for a while: hint again, ever more rarely.
@@ -217,6 +219,14 @@ HINT_AGAIN = text("""
         ORDER BY waiting.slot, waiting.id
         LIMIT :room FOR UPDATE SKIP LOCKED)
     RETURNING id
+""")
+
+# What is overdue and found no room has its turn as others end, not with one of the next sweeps.
+PARK_OVERDUE = text(f"""
+    UPDATE runs SET parked = true
+    WHERE state = 'pending' AND NOT parked AND kind = :kind AND due_at <= clock_timestamp()
+      AND COALESCE(hinted_at, created_at) <= clock_timestamp() - make_interval(secs => :hint_after_s)
+      AND (NOT dependent OR NOT EXISTS ({UNFINISHED_DEPENDENCY}))
 """)
 
 RUN_COLUMNS = """

@@ -34,7 +34,8 @@ class RedisFlag:
         """Returns whether the flag was down; it is up afterwards."""
         try:
             # As `set(…, nx=True, px=…)`, whose handling of options takes as long as the command itself: once per run.
-            return bool(self._redis.execute_command("SET", self._name, b"1", "NX", "PX", self._ttl_ms))
+            command = ("SET", self._name, b"1", "NX", "PX", self._ttl_ms)
+            return bool(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
         except RedisError as error:
             raise BrokerUnavailable(f"Redis is not available ({error})") from error
 

@@ -26,6 +26,7 @@ CREATE TABLE runs (
     start_within_s real NOT NULL CHECK (start_within_s > 0),
     due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     deadline timestamptz NOT NULL,
+    not_after timestamptz,
     hinted_at timestamptz,
     owner text,
     fence bigint,
