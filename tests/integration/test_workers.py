@@ -140,11 +140,15 @@ def test_a_worker_frozen_past_its_lease_finds_its_late_write_refused(lab: Lab, w
         frozen = lab.owner_of(vote, workers.votes)
         first_fence = lab.value("SELECT fence FROM runs WHERE id = %s", vote)
         frozen.freeze()
+        lab.simulator.behave(latency_ms=2500)
         try:
-            assert _sweep_until_final(lab, [vote]) == {"completed": 1}
+            lab.wait_until(lambda: lab.client.recover() and len(lab.rows(asked, vote)) == 2, "it is taken over")
         finally:
             frozen.thaw()
-    lab.wait_until(lambda: f"fence_lost fence={first_fence}" in frozen.log(), "the woken worker says fence_lost", 20)
+        refused = f"fence_lost fence={first_fence}"
+        lab.wait_until(lambda: refused in frozen.log(), "the woken worker says fence_lost", 20)
+        assert lab.state(vote) == "running", "refused while the other was at work"
+        assert _sweep_until_final(lab, [vote]) == {"completed": 1}
     run = lab.rows("SELECT * FROM runs WHERE id = %s", vote)[0]
     assert run.attempt == 2
     assert run.fence > first_fence
