@@ -28,7 +28,9 @@ def _half_done(lab: Lab, chance: random.Random) -> tuple[Storm, list[int]]:
 
 def _check_all_done(lab: Lab, votes: list[int], *, streams_kept: bool, what: str) -> None:
     began = time.monotonic()
-    assert lab.wait_final(votes, 120) == {"completed": COUNT}, "0 lost"
+    ended = lab.wait_final(votes, 120)
+    other = lab.rows("SELECT id, state, attempt, failure_source, reason FROM runs WHERE state IN ('failed', 'skipped')")
+    assert ended == {"completed": COUNT}, f"0 lost, but: {other}"
     lab.wait_published(60)
     check_runs(lab.rows)
     ledger = check_ledger(lab.rows, lab.simulator.transcript())

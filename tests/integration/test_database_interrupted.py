@@ -16,8 +16,8 @@ from aaos.adapters.postgres.database import Database
 LONG = text("SELECT pg_sleep(5)")
 
 
-class CutOff(Exception):  # noqa: N818 - stands for Celery's SoftTimeLimitExceeded
-    """Raised by the signal handler, wherever the main thread is."""
+class CutOff(Exception):
+    """Raised by the signal handler, wherever the main thread is, as Celery's SoftTimeLimitExceeded."""
 
 
 @contextmanager

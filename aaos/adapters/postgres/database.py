@@ -115,7 +115,13 @@ class Database:
         with mapped_errors(self.address), self._engine.connect() as pooled:
             connection = pooled.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
-                yield connection
+                try:
+                    yield connection
+                except BaseException as error:
+                    # Cut off as above, it cannot be rolled back; closed, PostgreSQL does that itself.
+                    if not connection.invalidated and _is_in_use(connection):
+                        connection.invalidate(error)
+                    raise
 
     def now(self) -> datetime:
         """Returns the database's clock: the only one that orders anything."""
@@ -129,6 +135,11 @@ class Database:
     def forget(self) -> None:
         """Drops the pool without closing sockets: for a forked child, whose parent still uses them."""
         self._engine.dispose(close=False)
+
+
+def _is_in_use(connection: Connection) -> bool:
+    driver = connection.connection.driver_connection
+    return driver is not None and driver.info.transaction_status is TransactionStatus.ACTIVE
 
 
 @contextmanager
