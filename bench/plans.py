@@ -39,9 +39,10 @@ def explain(url: str) -> dict[str, Plan]:
     options = "-c enable_seqscan=off -c timezone=UTC"  # as aaos connects
     with psycopg.connect(url, options=options, cursor_factory=psycopg.ClientCursor) as database:
         for name, (statement, parameters) in _statements(database).items():
-            spelled = str(statement.compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]
+            compiled = statement.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
+            spelled, values = str(compiled), {key: parameters.get(key) for key in compiled.params}
             for _ in range(3):
-                rows = database.execute(f"EXPLAIN (ANALYZE, BUFFERS) {spelled}", parameters).fetchall()
+                rows = database.execute(f"EXPLAIN (ANALYZE, BUFFERS) {spelled}", values).fetchall()
                 database.rollback()
                 found[name] = _read([str(row[0]) for row in rows])
     return found

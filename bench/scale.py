@@ -135,10 +135,10 @@ def run(options: Namespace) -> None:
                 by_size[size].append(empty.cost(size, PIECES))
             for name, ground in (("empty", empty), ("full", full)):
                 by_age[name].append(ground.cost(100, PIECES))
+        print(_report(by_size, by_age, options), flush=True)
         for ground in (empty, full):
             ground.leave_some_work()
         plans = explain(empty.url), explain(full.url)
-    print(_report(by_size, by_age, options))
     print(_plans(*plans, options.rows))
 
 
