@@ -16,7 +16,7 @@ from aaos.adapters.postgres import results as results_sql
 from aaos.adapters.postgres import runs_sql
 from bench.environment import KIND, MAX_CONCURRENT
 
-_NODE = re.compile(r"(Seq Scan|Index Only Scan|Index Scan|Bitmap Heap Scan)( using (\w+))? on (\w+)")
+_NODE = re.compile(r"(Seq Scan|Index Only Scan|Index Scan|Bitmap Heap Scan)(?: Backward)?( using (\w+))? on (\w+)")
 _BUFFERS = re.compile(r"shared hit=(\d+)(?: read=(\d+))?")
 
 
