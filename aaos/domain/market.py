@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, MinLen
 from numpy.typing import NDArray
 
-from aaos.errors import ConfigError, InvalidMarketData, UnknownSymbol
+from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, UnknownSymbol
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -236,6 +236,36 @@ def check_candles(c: Candles) -> None:
         raise InvalidMarketData(f"{c.symbol} {c.timeframe} candle {fault.index} ({at}): {fault.message}")
 
 
+def missing_candles(c: Candles) -> int:
+    """How many candles the gaps between the first and the newest one lack."""
+    return 0 if not len(c) else int(c.open_time_ms[-1] - c.open_time_ms[0]) // timeframe_ms(c.timeframe) + 1 - len(c)
+
+
+def check_coverage(c: Candles, newest: int, max_missing_share: float) -> None:
+    """None, when the newest candles lie close enough together to be read as one market.
+
+    Args:
+        c: sound candles.
+        newest: how many of the newest ones matter.
+        max_missing_share: 0…1 of their span may be gaps.
+
+    Raises:
+        InsufficientData: more is missing; names the widest gap and what to do.
+    """
+    window = c.tail(newest)
+    missing = missing_candles(window)
+    share = missing / max(1, missing + len(window))
+    if share <= max_missing_share:
+        return
+    widest = int(np.argmax(np.diff(window.open_time_ms)))
+    last, first = (iso_utc(int(window.open_time_ms[i])) for i in (widest, widest + 1))
+    raise InsufficientData(
+        f"{c.symbol} {c.timeframe}: {share:.0%} of the newest {len(window)} candles' span is missing,"
+        f" {max_missing_share:.0%} may be; the widest gap lies between {last} and {first}: load the missing candles,"
+        " wait, or use a longer timeframe"
+    )
+
+
 def resample(c: Candles, tf: str) -> Candles:
     """The same series in a coarser timeframe; only candles that are complete and closed.
 
@@ -272,7 +302,8 @@ def _aggregate(c: Candles, tf: str, bucket_ms: IntArray, starts: NDArray[np.intp
     upto = slice(0, int(ends[-1]) + 1)  # buckets are contiguous, so each ends where the next one starts
     high = np.maximum.reduceat(c.high[upto], starts)
     low = np.minimum.reduceat(c.low[upto], starts)
-    volume = np.add.reduceat(c.volume[upto], starts)
+    with np.errstate(over="ignore"):  # volumes near the largest float add up to infinity, without a warning
+        volume = np.add.reduceat(c.volume[upto], starts)
     return Candles(c.symbol, tf, bucket_ms[starts], c.open[starts], high, low, c.close[ends], volume)
 
 

@@ -12,11 +12,13 @@ from aaos.domain.market import (
     Candles,
     MarketSettings,
     check_candles,
+    check_coverage,
     check_symbol,
+    missing_candles,
     resample,
     timeframe_ms,
 )
-from aaos.errors import ConfigError, InvalidMarketData, UnknownSymbol
+from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, UnknownSymbol
 
 
 def broken(column: str, index: int, value: float) -> Candles:
@@ -193,3 +195,23 @@ def test_unusable_market_settings_are_refused_by_name(changes: dict[str, object]
 
 def test_the_age_limit_of_the_newest_candle_counts_timeframes() -> None:
     assert MarketSettings(timeframe="5m", max_candle_age_timeframes=2.5).max_candle_age_ms == 750_000
+
+
+def test_candles_missing_in_gaps_are_counted() -> None:
+    rows = walk(20).rows()
+    assert missing_candles(Candles.from_rows("BTC/USDT", "1m", rows)) == 0
+    assert missing_candles(Candles.from_rows("BTC/USDT", "1m", rows[:5] + rows[8:])) == 3
+    assert missing_candles(Candles.from_rows("BTC/USDT", "1m", [])) == 0
+
+
+@pytest.mark.requirement("ENG-2")
+def test_too_wide_a_gap_among_the_newest_candles_is_refused_by_name_and_an_old_one_is_not() -> None:
+    rows = walk(200).rows()
+    gap = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[150:])
+    check_coverage(gap, 50, 0.2)  # all 50 newest are after it
+    with pytest.raises(
+        InsufficientData, match=r"50% of the newest 51 .* between 2022-01-01T01:39:00Z and 2022-01-01T02:30"
+    ):
+        check_coverage(gap, 51, 0.2)
+    few = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[110:])
+    check_coverage(few, 100, 0.2)
