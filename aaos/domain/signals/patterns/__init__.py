@@ -1,0 +1,51 @@
+"""Chart patterns on confirmed pivots: which are alive at a candle, and since when each could be known.
+
+shapes   what a pattern is       view        the stretch in view, in log price, upright and upside down
+params   sizes and ages          lines       trend lines, and what later closes made of a pattern
+                                 reversal    head and shoulders, double tops, and their mirror images
+                                 converging  wedges and triangles
+                                 candidate   one found, before overlaps are settled
+Definitions: docs/patterns.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aaos.domain.market import Candles, FloatArray
+from aaos.domain.signals.patterns.candidate import without_overlaps
+from aaos.domain.signals.patterns.converging import find_converging
+from aaos.domain.signals.patterns.params import PatternParams
+from aaos.domain.signals.patterns.reversal import find_reversals
+from aaos.domain.signals.patterns.shapes import Pattern, PatternName, PatternPoint, PatternSide, PatternStatus
+from aaos.domain.signals.patterns.view import see
+from aaos.domain.signals.pivots import Pivot
+
+__all__ = [
+    "Pattern",
+    "PatternName",
+    "PatternParams",
+    "PatternPoint",
+    "PatternSide",
+    "PatternStatus",
+    "find_patterns",
+]
+
+
+def find_patterns(
+    candles: Candles, atr: FloatArray, pivots: Sequence[Pivot], at: int, params: PatternParams
+) -> tuple[Pattern, ...]:
+    """The patterns known and alive at candle `at`, newest known first; nothing after `at` is looked at.
+
+    Only the newest `params.candles_needed` candles matter, so the work does not grow with the history.
+
+    Args:
+        candles: the series, sound (see `check_candles`).
+        atr: average true range in price units, shape (n,); where it is NaN or 0 no pattern is found.
+        pivots: pivots of its highs and lows by index, all of one strength; later ones than known at `at` may be there.
+        at: index of the current candle.
+        params: what counts as a pattern.
+    """
+    up, down, turns = see(candles, atr, pivots, at, params)
+    found = [*find_reversals(up, params), *find_reversals(down, params), *find_converging(up, turns, params)]
+    return tuple(candidate.told(candles) for candidate in without_overlaps(found))
