@@ -18,7 +18,7 @@ from aaos.errors import ConfigError, InputError
 if TYPE_CHECKING:  # annotated_types, which settings need, costs the simulator 7 MB
     from aaos.domain.sovereign import SovereignSettings
 
-PROMPT_VERSION: Final = "vote-1"
+PROMPT_VERSION: Final = "vote-2"
 """Raised with every change of wording or layout: stored decisions name the version they were made with."""
 
 DATA_OPEN: Final = "<market_data>"

@@ -16,15 +16,18 @@ from aaos.domain.signals import (
     Contribution,
     SignalOutput,
     SignalParams,
-    compute_indicators,
     generate_signal,
     signal_at,
+    study_candles,
 )
 from aaos.domain.signals.score import direction_of, score_figures
 from aaos.errors import ConfigError, InsufficientData, InvalidMarketData
 
 PARAMS = SignalParams()
-NAMES = ("rsi", "macd", "williams_r", "ao", "stochastic", "bollinger", "ema", "kdj", "obv")
+NAMES = (
+    "rsi", "macd", "williams_r", "ao", "stochastic", "bollinger", "ema", "kdj", "obv",
+    "divergence", "pattern", "alignment",
+)  # fmt: skip
 BOUND = dict(zip(NAMES, PARAMS.weights, strict=True))
 FIGURES = {
     "rsi": 50.0, "macd_hist": 0.0, "williams_r": -50.0, "ao": 0.0, "stoch_d": 50.0, "bb_upper": 110.0, "bb_mid": 100.0,
@@ -108,7 +111,7 @@ def test_the_score_is_the_sum_of_its_contributions_and_within_130(seed: int, pri
 @settings(max_examples=25, deadline=None)
 def test_the_signal_looks_at_no_later_candle(seed: int, t: int) -> None:
     candles = walk(200, seed)
-    with_hindsight = signal_at(candles, compute_indicators(candles, PARAMS), t, PARAMS)
+    with_hindsight = signal_at(study_candles(candles, PARAMS), t, PARAMS)
     at_the_time = generate_signal(candles.until(int(candles.close_times_ms[t])), PARAMS)
     assert at_the_time == with_hindsight
 
@@ -173,7 +176,7 @@ def test_the_score_explains_itself() -> None:
 
 
 def test_weights_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(ConfigError, match="add up to 135"):
+    with pytest.raises(ConfigError, match="add up to 140"):
         SignalParams(weight_rsi=20.0)
 
 
@@ -181,3 +184,12 @@ def test_weights_that_do_not_add_up_are_refused() -> None:
 def test_pairs_in_the_wrong_order_are_refused_by_name(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"signals.{next(iter(changes))}"):
         SignalParams(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("ENG-2")
+def test_obv_counts_its_window_alone_however_large_a_volume_once_was() -> None:
+    calm = walk(200, seed=8)
+    shock = calm.volume.copy()
+    shock[100] = 1e18
+    shocked, undisturbed = (generate_signal(c, PARAMS) for c in (replace(calm, volume=shock), calm))
+    assert contribution(shocked, "obv").value == contribution(undisturbed, "obv").value

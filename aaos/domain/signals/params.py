@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
+from aaos.domain.market import timeframe_ms
+from aaos.domain.signals.divergence import DivergenceParams
+from aaos.domain.signals.patterns import PatternParams
 from aaos.errors import ConfigError
 
 # The score's bound, from the specification of the signal output: −130 … +130.
 MAX_SCORE = 130.0
-_ROUNDING = 1e-9  # what float64 may add to a sum of nine weights
+_ROUNDING = 1e-9  # what float64 may add to a sum of twelve weights
 
 Period = Annotated[int, Ge(2), Le(500)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Weight = Annotated[float, Ge(0), Le(MAX_SCORE)]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentParams:
+    """Which timeframes are read beside the candles' own, and from which momentum on one has a direction."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    timeframes: tuple[str, ...] = ("1m", "5m", "15m", "1h")
+    min_momentum: Annotated[float, Gt(0), Lt(1)] = 0.25
+
+    def __post_init__(self) -> None:
+        widths = [timeframe_ms(each) for each in self.timeframes]
+        if widths != sorted(set(widths)):
+            raise ConfigError(
+                f"signals.alignment.timeframes is {list(self.timeframes)}: name each once, the shortest first"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +78,27 @@ class SignalParams:
     adx_weak: Percent = 15.0
     adx_strong: Percent = 35.0
     counter_trend_share: Annotated[float, Ge(0), Le(1)] = 0.2
-    weight_rsi: Weight = 15.0
-    weight_macd: Weight = 25.0
+    pivot_strength: Annotated[int, Ge(1), Le(50)] = 5
+    divergence: DivergenceParams = field(default_factory=DivergenceParams)
+    divergence_hidden_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    divergence_full_strength: Annotated[float, Gt(0), Le(4)] = 1.0
+    patterns: PatternParams = field(default_factory=PatternParams)
+    pattern_forming_share: Annotated[float, Ge(0), Le(1)] = 0.3
+    alignment: AlignmentParams = field(default_factory=AlignmentParams)
+    max_missing_share: Annotated[float, Ge(0), Lt(1)] = 0.2
+    max_gap_candles: Annotated[int, Ge(0), Le(10_000)] = 5
+    weight_rsi: Weight = 10.0
+    weight_macd: Weight = 20.0
     weight_williams: Weight = 5.0
-    weight_ao: Weight = 15.0
+    weight_ao: Weight = 10.0
     weight_stoch: Weight = 10.0
     weight_bollinger: Weight = 10.0
-    weight_ema: Weight = 25.0
-    weight_kdj: Weight = 10.0
-    weight_obv: Weight = 15.0
+    weight_ema: Weight = 20.0
+    weight_kdj: Weight = 5.0
+    weight_obv: Weight = 10.0
+    weight_divergence: Weight = 10.0
+    weight_pattern: Weight = 10.0
+    weight_alignment: Weight = 10.0
     min_score: Annotated[float, Gt(0), Le(MAX_SCORE)] = 40.0
 
     def __post_init__(self) -> None:

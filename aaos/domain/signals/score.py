@@ -1,8 +1,8 @@
 """From indicator figures to one score: each indicator gives a share from −1 to +1, times its weight.
 
-Two families speak against each other on purpose. Momentum (MACD, AO, EMA, OBV: 80 points) follows the move,
+Two families speak against each other on purpose. Momentum (MACD, AO, EMA, OBV: 60 points) follows the move,
 measured in ATRs so that every market has the same scale; oscillators (RSI, Williams %R, Stochastic,
-Bollinger, KDJ: 50 points) lean against what is overstretched. An oscillator may stay overstretched for as
+Bollinger, KDJ: 40 points) lean against what is overstretched. An oscillator may stay overstretched for as
 long as a trend is strong, so what it says against the EMAs' trend counts in full up to `adx_weak` and less from
 there on, down to `counter_trend_share` of it at `adx_strong`.
 """
@@ -10,7 +10,7 @@ there on, down to `counter_trend_share` of it at `adx_strong`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -21,7 +21,7 @@ Figures = Mapping[str, float | None]
 
 # Half the width of RSI, stochastic and KDJ: their midpoint.
 _MIDDLE = 50.0
-_OSCILLATORS = frozenset({"rsi", "williams_r", "stochastic", "bollinger", "kdj"})
+_MOMENTUM = frozenset({"macd", "ao", "ema", "obv"})
 # A range this small beside the price is rounding, not movement.
 _FLAT_RELATIVE = 1e-10
 
@@ -56,27 +56,38 @@ def score_figures(
         obv_share: OBV's change over the window divided by the volume traded in it, −1…1; None without volume.
         params: thresholds and weights.
     """
+    macd, ao, ema, obv = momentum_contributions(figures, close, obv_share, params)
     p = params
-    atr = figures["atr"]
-    contributions = (
+    oscillators = (
         _oscillator("rsi", figures["rsi"], (p.rsi_oversold, _MIDDLE, p.rsi_overbought), p.weight_rsi),
-        _momentum("macd", figures["macd_hist"], atr, close, p.macd_full_atr, p.weight_macd),
         _williams(figures["williams_r"], p),
-        _momentum("ao", figures["ao"], atr, close, p.ao_full_atr, p.weight_ao),
         _oscillator("stochastic", figures["stoch_d"], (p.stoch_oversold, _MIDDLE, p.stoch_overbought), p.weight_stoch),
         _bollinger(figures, close, p.weight_bollinger),
-        _momentum(
-            "ema",
-            _difference(figures["ema_fast"], figures["ema_slow"]),
-            atr,
-            close,
-            p.ema_full_atr,
-            p.weight_ema,
-        ),
         _oscillator("kdj", figures["kdj_j"], (0.0, _MIDDLE, 100.0), p.weight_kdj),
+    )
+    rsi, williams, stoch, bollinger, kdj = (_damped(each, figures, p) for each in oscillators)
+    return rsi, macd, williams, ao, stoch, bollinger, ema, kdj, obv
+
+
+def momentum_contributions(
+    figures: Figures, close: float, obv_share: float | None, params: SignalParams
+) -> tuple[Contribution, Contribution, Contribution, Contribution]:
+    """The contributions of MACD, AO, the EMAs and OBV; arguments as for `score_figures`."""
+    p, atr = params, figures["atr"]
+    trend = _difference(figures["ema_fast"], figures["ema_slow"])
+    return (
+        _momentum("macd", figures["macd_hist"], atr, close, p.macd_full_atr, p.weight_macd),
+        _momentum("ao", figures["ao"], atr, close, p.ao_full_atr, p.weight_ao),
+        _momentum("ema", trend, atr, close, p.ema_full_atr, p.weight_ema),
         _obv(obv_share, p),
     )
-    return tuple(_damped(c, figures, p) if c.name in _OSCILLATORS else c for c in contributions)
+
+
+def momentum_share(contributions: Sequence[Contribution], params: SignalParams) -> float:
+    """−1…1: the momentum family's points among the contributions, as a share of all it could give."""
+    weight = params.weight_macd + params.weight_ao + params.weight_ema + params.weight_obv
+    points = math.fsum(each.points for each in contributions if each.name in _MOMENTUM)
+    return _clip(points / weight, 1.0) if weight > 0 else 0.0
 
 
 def total_score(contributions: tuple[Contribution, ...]) -> float:
