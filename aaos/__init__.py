@@ -7,6 +7,7 @@
     >>> aaos.runs()
     >>> aaos.results("BTC/USDT")
     >>> aaos.explain(h)
+    >>> aaos.chart("BTC/USDT", "btc.png")
 
 Importing this costs next to nothing: what a name needs is loaded when the name is first used.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aaos import errors
     from aaos.shell.api import analyze, decide, explain, regime, results, runs, status, symbols
+    from aaos.shell.chart import chart
     from aaos.shell.explanation import Explained
     from aaos.shell.handle import Handle
     from aaos.shell.lists import ResultList, RunList
@@ -39,6 +41,7 @@ __all__ = [
     "Status",
     "VoteResult",
     "analyze",
+    "chart",
     "decide",
     "errors",
     "explain",
@@ -51,6 +54,7 @@ __all__ = [
 
 _HOMES = {
     "aaos.shell.api": ("analyze", "decide", "explain", "regime", "results", "runs", "status", "symbols"),
+    "aaos.shell.chart": ("chart",),
     "aaos.shell.explanation": ("Explained",),
     "aaos.shell.handle": ("Handle",),
     "aaos.shell.lists": ("ResultList", "RunList"),

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aaos.cli import asking, looking, market, serving, stack
+from aaos.cli import asking, chart, looking, market, serving, stack
 from aaos.cli.arguments import split_state, spread_replay
 from aaos.errors import AaosError, RunFailed, WaitTimeout
 from aaos.shell import environment
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EPILOG,
 )
-for module in (stack, serving, market, asking, looking):
+for module in (stack, serving, market, asking, chart, looking):
     module.add_to(app)
 
 
