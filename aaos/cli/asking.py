@@ -12,7 +12,7 @@ from aaos.cli.output import Json, note, print_json, say
 
 if TYPE_CHECKING:
     from aaos.shell.handle import Handle
-    from aaos.shell.results import DecisionResult, Result
+    from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult, Result
 
 REASONING_SHOWN_CHARS = 600
 
@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def analyze(symbol: Sym, key: Key = None, wait: Wait = 60, no_wait: NoWait = False, as_json: Json = False) -> None:
-    """Analyse a symbol's indicators now."""
+    """Analyse a symbol's indicators and chart now; prints what each contributes to the score."""
     _ask("technical_analysis", symbol, key, None if no_wait else wait, as_json)
 
 
@@ -80,12 +80,36 @@ def _print_request(handle: Handle[Any], as_json: bool) -> None:
 
 
 def _print_result(result: Result) -> None:
-    from aaos.shell.results import DecisionResult
+    from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult
 
     say(f"{result.symbol} {result.headline}")
     if isinstance(result, DecisionResult):
         _print_decision(result)
+    if isinstance(result, AnalysisResult):
+        _print_contributions(result)
+    if isinstance(result, RegimeResult):
+        _print_events(result)
     say(f"  result {result.id}, run {result.run_id}; `aaos explain {result.run_id}` shows what it rests on")
+
+
+def _print_contributions(analysis: AnalysisResult) -> None:
+    from aaos.cli.output import show
+    from aaos.shell.tables import table
+
+    rows = [
+        (each.name, None if each.value is None else f"{each.value:12.6g}", f"{each.points:+6.1f}", each.why)
+        for each in analysis.contributions
+    ]
+    total = f"{analysis.direction}, confidence {analysis.confidence_pct:.0f} %"
+    show(table(("contribution", "value", "points", "why"), [*rows, ("score", None, f"{analysis.score:+6.1f}", total)]))
+
+
+def _print_events(regime: RegimeResult) -> None:
+    from aaos.domain.market import iso_utc
+
+    for event in regime.events:
+        said = f"{event.name.replace('_', ' ')} at {event.price:g}, strength {event.strength:.2f}"
+        say(f"  {iso_utc(event.time_ms)} {said}, known from {iso_utc(event.known_at_ms)}")
 
 
 def _print_decision(decision: DecisionResult) -> None:

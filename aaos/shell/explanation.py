@@ -166,16 +166,30 @@ def _candles(context: Link | None) -> tuple[Node, ...]:
 
 
 def _technical(body: Mapping[str, Any]) -> list[Node]:
-    used = f"{body['candles_used']} candles of {body['timeframe']}, newest opened {_instant(body['newest_candle_ms'])}"
+    missing = f", {body['candles_missing']} missing in gaps" if body.get("candles_missing") else ""
+    newest = _instant(body["newest_candle_ms"])
+    used = f"{body['candles_used']} candles of {body['timeframe']}{missing}, newest opened {newest}"
     parts = [Node(f"{each['name']:<11}{each['points']:+7.2f}  {each['why']}") for each in body["contributions"]]
     total = Node(f"score {body['score']:+.2f} of 130: {body['direction']}, confidence {body['confidence_pct']:.1f} %")
     return [_times(body), Node(used), *parts, total]
 
 
 def _regime(body: Mapping[str, Any]) -> list[Node]:
-    figures = {name: value for name, value in body["evidence"].items() if not name.endswith("_ms")}
-    shown = ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
-    return [_times(body), Node(shortened(shown, REASONING_SHOWN_CHARS))]
+    groups = {name: part for name, part in body["evidence"].items() if isinstance(part, Mapping)}
+    # Before 0.2 the figures of all labels stood side by side.
+    shown = groups or {"figures": body["evidence"]}
+    parts = [Node(f"{name}: {shortened(_figures_of(part), REASONING_SHOWN_CHARS)}") for name, part in shown.items()]
+    return [_times(body), *parts, *(Node(_event(each)) for each in body.get("events", ()))]
+
+
+def _figures_of(part: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_figure(value)}" for name, value in part.items() if not name.endswith("_ms"))
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    name = event["name"].replace("_", " ")
+    known = f"known from {_instant(event['known_at_ms'])}"
+    return f"{name} of {_instant(event['time_ms'])} at {event['price']:g}, strength {event['strength']:.2f}, {known}"
 
 
 def _context(body: Mapping[str, Any]) -> list[Node]:

@@ -11,8 +11,9 @@ from aaos.shell.runs import instant, plain
 
 if TYPE_CHECKING:
     from aaos.domain.decision import Adjustment
+    from aaos.domain.regime import WyckoffEvent
     from aaos.domain.results import RiskLabel
-    from aaos.domain.signals import Contribution
+    from aaos.domain.signals import Contribution, Divergence, Pattern, TimeframeTrend, Verdict
     from aaos.ports import ResultRecord
 
 Signal = Literal["BUY", "SELL", "HOLD"]
@@ -70,7 +71,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AnalysisResult(Result):
-    """A technical analysis: score −130…+130 with each indicator's share, confidence in percent."""
+    """A technical analysis: score −130…+130 as a sum of contributions, confidence in percent.
+
+    `divergences` and `patterns` are those alive at the newest candle; `alignment` compares the `timeframes`,
+    None with fewer than two known.
+    """
 
     timeframe: str
     direction: Literal["long", "short", "neutral"]
@@ -80,15 +85,20 @@ class AnalysisResult(Result):
     as_of: datetime
     market_time: datetime
     contributions: tuple[Contribution, ...] = field(default=())
+    divergences: tuple[Divergence, ...] = field(default=())
+    patterns: tuple[Pattern, ...] = field(default=())
+    alignment: Verdict | None = field(default=None)
+    timeframes: tuple[TimeframeTrend, ...] = field(default=())
 
     own: ClassVar[tuple[str, ...]] = ("timeframe", "direction", "score", "confidence_pct", "indicators")
 
     @classmethod
     def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
-        from aaos.domain.signals import Contribution
+        from aaos.domain.signals import SignalOutput
 
-        parts = tuple(Contribution.from_dict(each) for each in body["contributions"])
-        return {**_times(body), "contributions": parts}
+        read = SignalOutput.from_dict(body)
+        parts = ("contributions", "divergences", "patterns", "alignment", "timeframes")
+        return {**_times(body), **{name: getattr(read, name) for name in parts}}
 
     @property
     def signal(self) -> Signal:
@@ -103,21 +113,28 @@ class AnalysisResult(Result):
     @property
     def headline(self) -> str:
         """See the base class."""
-        return f"{self.direction} {self.score:+.1f} of 130"
+        aligned = "" if self.alignment is None else f", timeframes {self.alignment}"
+        return f"{self.direction} {self.score:+.1f} of 130{aligned}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RegimeResult(Result):
-    """A market regime with Wyckoff phase, volume trend and the figures they rest on; confidence 0…1."""
+    """A market regime with Wyckoff phase and volume trend, each with its confidence 0…1 and its figures.
+
+    `confidence` is the regime's; `events` are what the phase was read from, the newest known by that candle.
+    """
 
     timeframe: str
     regime: str
     confidence: float
     wyckoff_phase: str
     volume_trend: str
-    evidence: Mapping[str, float | str | None]
+    evidence: Mapping[str, Any]
     as_of: datetime
     market_time: datetime
+    phase_confidence: float = field(default=0.0)
+    volume_confidence: float = field(default=0.0)
+    events: tuple[WyckoffEvent, ...] = field(default=())
 
     own: ClassVar[tuple[str, ...]] = (
         "timeframe", "regime", "confidence", "wyckoff_phase", "volume_trend", "evidence",
@@ -125,12 +142,17 @@ class RegimeResult(Result):
 
     @classmethod
     def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
-        return _times(body)
+        from aaos.domain.regime import RegimeOutput
+
+        read = RegimeOutput.from_dict(body)
+        parts = ("phase_confidence", "volume_confidence", "events")
+        return {**_times(body), **{name: getattr(read, name) for name in parts}}
 
     @property
     def headline(self) -> str:
         """See the base class."""
-        return f"{self.regime} {self.confidence:.2f}, phase {self.wyckoff_phase}, volume {self.volume_trend}"
+        phase = f"phase {self.wyckoff_phase} {self.phase_confidence:.2f}"
+        return f"{self.regime} {self.confidence:.2f}, {phase}, volume {self.volume_trend}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
