@@ -1,4 +1,4 @@
-"""`python -m bench [throughput latency scale profile] [options]`: runs the named benchmarks, default all."""
+"""`python -m bench [throughput latency scale profile signals] [options]`: runs the named benchmarks, default all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from bench.figures import machine
 
-NAMES = ("throughput", "latency", "scale", "profile")
+NAMES = ("throughput", "latency", "scale", "profile", "signals")
 
 
 def main() -> int:
@@ -16,11 +16,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--runs", type=int, default=3000, help="pieces of work per round (throughput, profile)")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (throughput, scale)")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (throughput, scale, signals)")
     parser.add_argument("--samples", type=int, default=100, help="ticks per kind (latency)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="old runs in the full table (scale)")
-    parser.add_argument("--tries", type=int, default=3, help="times a disturbed round is run again (throughput)")
-    parser.add_argument("--no-peers", action="store_true", help="leave DBOS and procrastinate out")
+    parser.add_argument(
+        "--tries", type=int, default=3, help="times a disturbed round is run again (throughput, signals)"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="leave out everybody else's libraries and systems")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
