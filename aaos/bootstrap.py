@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aaos.adapters.redis.streams import RedisResultStream
     from aaos.adapters.sovereign.client import SovereignClient
     from aaos.domain.runs import ClaimedRun, Completed, Dependency, Outcome
-    from aaos.ports import Recovery
+    from aaos.ports import Ended, Recovery
     from aaos.services.execute_run import Execution, Work
     from aaos.services.request_run import Requested
     from aaos.services.tick_schedule import Ticked
@@ -43,12 +43,13 @@ PRELOADED = (
     "aaos.adapters.postgres.results",
     "aaos.adapters.postgres.runs",
     "aaos.adapters.redis.streams",
+    "aaos.domain.signals.ta_lib",
     "aaos.services.analyze_technicals",
+    "aaos.services.carry_on_runs",
     "aaos.services.detect_regime",
     "aaos.services.execute_run",
     "psycopg",
     "sqlalchemy.dialects.postgresql.psycopg",
-    "talib",
 )
 PUBLISHER_FLAG = "aaos:publisher:nudged"
 # What is left of a vote's time limit to store the answer in: this long, but at most this share of the limit.
@@ -186,6 +187,25 @@ class Container:
             self.runs,
             self.keeper,
             self.settings.runs,
+        )
+
+    def carry_on(
+        self,
+        run_id: int,
+        owner: str,
+        kind: str,
+        awaited: bool,
+        work: Work,
+        follow_up: Callable[[Container, ClaimedRun, Ended], None],
+    ) -> Execution | None:
+        """Takes one message, and for a moment runs that its end lets in; see `carry_on_runs`."""
+        from aaos.services.carry_on_runs import Delivery, carry_on_runs
+
+        return carry_on_runs(
+            Delivery(run_id, kind, self.settings.kinds[kind].timeout_seconds, awaited),
+            lambda each: self.execute(each, owner, kind, work),
+            partial(follow_up, self),
+            self.hints,
         )
 
     def analyze_technicals(self, run: ClaimedRun, _: Sequence[Dependency]) -> Completed:

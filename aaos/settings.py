@@ -1,8 +1,8 @@
 """config/*.yaml and the environment, validated once into one frozen object.
 
 Every file `config/<section>.yaml` is a section; its schema is the frozen dataclass that uses it. Unknown
-keys are refused. Environment variables win over files: addresses and secrets as `AAOS_BROKER_URL`,
-single keys as `AAOS_<SECTION>__<KEY>`, for example `AAOS_RUNS__LEASE_S=10`.
+keys are refused, in files and in the environment. Environment variables win over files: addresses and secrets as
+`AAOS_BROKER_URL`, single keys as `AAOS_<SECTION>__<KEY>`, for example `AAOS_RUNS__LEASE_S=10`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import yaml
 from annotated_types import Ge, Le
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from aaos.config_sources import (
+    DELIMITER,
+    PREFIX,
+    KeyTree,
+    check_variables,
+    key_tree,
+    keys_below,
+    nearest,
+    read_yaml,
+)
 from aaos.domain.decision import DecisionRules
 from aaos.domain.market import MarketSettings
 from aaos.domain.market_clock import slot_width_ms
@@ -30,6 +39,7 @@ from aaos.domain.schedules import Kind, Schedule, check_dependencies
 from aaos.domain.signals import SignalParams
 from aaos.domain.sovereign import SovereignSettings
 from aaos.errors import ConfigError, UnknownKind
+from aaos.local_settings import LocalConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # Stages of a decision that no schedule names; they have queues and limits like any other kind.
@@ -39,6 +49,8 @@ MADE_FROM = {"trading_decision": ("technical_analysis", "regime_detection")}
 # Threads of the io worker that votes may never fill.
 FREE_IO_THREADS = 4
 SHOWN_MAX_CHARS = 60
+# What pydantic calls a key that nobody knows, inside a section and at the top.
+UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 HOUSEKEEPING_QUEUES = ("result_publishing", "maintenance")
 
 
@@ -62,23 +74,18 @@ class _ConfigDirectory(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         if not self.directory.is_dir():
             raise ConfigError(f"no configuration directory {self.directory}; name one with AAOS_CONFIG_DIR")
-        return {path.stem: _read_yaml(path) for path in sorted(self.directory.glob("*.yaml"))}
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    return {} if content is None else content
+        sections = {path.stem: read_yaml(path) for path in sorted(self.directory.glob("*.yaml"))}
+        # Here, where the files are known: a misspelt entry of a table is only seen beside the ones that are there.
+        check_variables(os.environ, known_keys(), sections)
+        return sections
 
 
 class Settings(BaseSettings):
     """All that can be configured; immutable, and hashed into the audit trail."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AAOS_",
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
         frozen=True,
         extra="forbid",
         nested_model_default_partial_update=True,
@@ -101,7 +108,7 @@ class Settings(BaseSettings):
     regime: RegimeParams = RegimeParams()
     decision: DecisionRules = DecisionRules()
     sovereign: SovereignSettings = SovereignSettings()
-    local: dict[str, Any] = Field(default_factory=dict)
+    local: LocalConfig = LocalConfig()
 
     @classmethod
     def settings_customise_sources(
@@ -170,8 +177,8 @@ class Settings(BaseSettings):
                     f"kinds.{name}.timeout_seconds = {kind.timeout_seconds:g}: must be at least runs.lease_s "
                     f"({self.runs.lease_s:g}), or a crash would count as a timeout and never be retried"
                 )
-        threads, votes = self.local.get("io_threads"), self.kinds["trading_analysis"].max_concurrent
-        if isinstance(threads, int) and threads < votes + FREE_IO_THREADS:
+        threads, votes = self.local.io_threads, self.kinds["trading_analysis"].max_concurrent
+        if threads < votes + FREE_IO_THREADS:
             raise ConfigError(
                 f"local.io_threads = {threads}: must be at least kinds.trading_analysis.max_concurrent ({votes}) + "
                 f"{FREE_IO_THREADS}, or hung votes leave no thread for ticks, sweeps and publishing"
@@ -218,6 +225,12 @@ class Settings(BaseSettings):
         return max(self.max_age_s(kind), self.kinds[kind].timeout_seconds)
 
 
+@lru_cache(maxsize=1)
+def known_keys() -> KeyTree:
+    """Returns section → keys; addresses, secrets and the like are sections without keys."""
+    return {name: key_tree(field.annotation) for name, field in Settings.model_fields.items()}
+
+
 def load_settings(config_dir: Path | None = None, **overrides: Any) -> Settings:
     """Returns the settings from `config_dir` (default: AAOS_CONFIG_DIR, else ./config of the project).
 
@@ -230,6 +243,8 @@ def load_settings(config_dir: Path | None = None, **overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError(_explain(error, directory)) from None
+    except SettingsError as error:
+        raise ConfigError(f"{error}: a whole section from the environment must be a JSON object") from None
 
 
 @lru_cache(maxsize=1)
@@ -243,10 +258,12 @@ def _explain(error: ValidationError, directory: Path) -> str:
     for problem in error.errors(include_url=False, include_context=False, include_input=True):
         section, *rest = [str(part) for part in problem["loc"]] or ["settings"]
         place = ".".join([section, *rest])
-        variable = "AAOS_" + "__".join(part.upper() for part in [section, *rest])
+        variable = PREFIX + DELIMITER.join(part.upper() for part in [section, *rest])
         source = f"{directory / section}.yaml or {variable}" if rest else variable
         shown = "" if _is_secret(section) else f" = {_short(problem.get('input'))}"
-        lines.append(f"{place}{shown}: {problem['msg']} ({source})")
+        known = keys_below(known_keys(), [section, *rest][:-1])
+        hint = nearest([section, *rest][-1], known) if problem["type"] in UNKNOWN_KEY else ""
+        lines.append(f"{place}{shown}: {problem['msg']}{hint} ({source})")
     return "; ".join(lines)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 from celery import Celery, Task, signals
@@ -18,7 +17,6 @@ from aaos.bootstrap import Container, container, preload
 from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome, Refusal
 from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
-from aaos.services.execute_run import Execution
 from aaos.settings import settings
 from workers.events import PacedEvents
 from workers.processes import die_with_parent, is_prefork, require_shared_memory
@@ -28,12 +26,6 @@ from workers.processes import die_with_parent, is_prefork, require_shared_memory
 LOOK_AGAIN_S = 0.5
 LOOK_AGAIN_FACTOR = 1.5
 LOOK_AGAIN_MAX_S = 10.0
-# Having ended a run, a task goes on with the one that was let in by that, without a message in between, which costs
-# more than all the rest of a short run. At most so many, so that hinted runs get their turn, and for at most this
-# share of the time limit, since that is counted from the first: every run has 99 % of its time.
-CARRY_ON_RUNS = 10
-CARRY_ON_MAX_S = 0.25
-CARRY_ON_SHARE = 0.01
 # Between the soft limit, which lets the run be marked as timed out, and the hard one, which kills the child.
 HARD_LIMIT_MARGIN_S = 5
 HOSTNAME = socket.gethostname()
@@ -61,46 +53,17 @@ class RunTask(Task):
     # A header task looks again for as long as its run is not final; the run's own deadline bounds that.
     max_retries = None
     default_retry_delay = LOOK_AGAIN_S
-    kind: ClassVar[str]
 
     def __call__(self, run_id: int) -> Answer | None:
         """Executes one delivery; then, for a moment, runs of its kind that were waiting for room."""
-        c = container()
-        leave_at = time.monotonic() + min(CARRY_ON_MAX_S, CARRY_ON_SHARE * self.soft_time_limit)
-        execution, following = self.deliver(c, run_id)
+        from workers.pipelines import continue_after
+
+        awaited = bool(self.request.chord)
+        execution = container().carry_on(run_id, self.owner(), self.name, awaited, self.work, continue_after)
         if execution is None or (execution.answer is None and execution.refusal is not Refusal.UNKNOWN):
             self.look_again()
             return None
-        self.carry_on(c, following, leave_at)
         return execution.answer
-
-    def deliver(self, c: Container, run_id: int) -> tuple[Execution | None, int | None]:
-        """Executes one run, if it is ours to take; returns what came of it, and a run of this kind it let in."""
-        try:
-            execution = c.execute(run_id, self.owner(), self.name, self.work)
-        except DatabaseUnavailable as error:
-            log.warning("database_away", run=run_id, kind=self.name, why=str(error))
-            return None, None
-        if execution.ended is None or execution.run is None:
-            return execution, None
-        from workers.pipelines import continue_after
-
-        return execution, continue_after(c, execution.run, execution.ended)
-
-    def carry_on(self, c: Container, run_id: int | None, leave_at: float) -> None:
-        """Executes the run that was let in, and the one let in by that; whoever is left gets a message.
-
-        Each is claimed, leased and fenced like any other. Lost in between, they are the sweeper's, as ever. Not in a
-        chord: its body waits for this task.
-        """
-        for _ in range(CARRY_ON_RUNS):
-            if run_id is None or self.request.chord or time.monotonic() >= leave_at:
-                break
-            _, run_id = self.deliver(c, run_id)
-        if run_id is not None:
-            from workers.pipelines import hint
-
-            hint(c, run_id, self.name)
 
     def work(self, run: ClaimedRun, dependencies: Sequence[Dependency]) -> Outcome:
         """Calls the task's body; Celery's soft time limit becomes the run's timeout."""

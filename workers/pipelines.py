@@ -37,22 +37,12 @@ def launch(c: Container, plan: PipelinePlan) -> None:
     send_chord(c, plan.header, plan.body)
 
 
-def continue_after(c: Container, run: ClaimedRun, ended: Ended) -> int | None:
-    """Sends what the end of a run makes possible: its result's announcement, its votes, those that waited.
-
-    Returns a run of the same kind that was let in, for the caller to go on with or to send.
-    """
+def continue_after(c: Container, run: ClaimedRun, ended: Ended) -> None:
+    """Sends what the end of a run makes possible: its result's announcement, its votes, those that waited for it."""
     if ended.result_id is not None and c.settings.kinds[run.kind].publish:
         c.hints.nudge_publisher()
     if run.dependent:
         _send_dependents(c, run, ended)
-    if ended.promoted is None:
-        return None
-    promoted_id, kind = ended.promoted
-    if kind == run.kind:
-        return promoted_id
-    hint(c, promoted_id, kind)
-    return None
 
 
 def _send_dependents(c: Container, run: ClaimedRun, ended: Ended) -> None:

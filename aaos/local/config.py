@@ -1,86 +1,61 @@
-"""`config/local.yaml` as one frozen object; read without pydantic, whose memory the supervisor would keep."""
+"""`config/local.yaml` and AAOS_LOCAL__* as one frozen object, read without pydantic (see `aaos.local_settings`)."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from aaos.config_sources import DELIMITER, PREFIX, check_variables, nearest, read_yaml
 from aaos.errors import ConfigError
+from aaos.local_settings import LocalConfig
+
+__all__ = ["LocalConfig", "load_config"]
+
+KEYS = tuple(field.name for field in dataclasses.fields(LocalConfig))
+SECTION = f"{PREFIX}LOCAL"
 
 
-@dataclass(frozen=True, slots=True)
-class LocalConfig:
-    """How the embedded stack runs; units and meaning stand in `config/local.yaml`."""
-
-    cpu_processes: int = 2
-    io_threads: int = 8
-    restart_delay_s: float = 10
-    restart_delay_max_s: float = 60
-    server_restart_delay_s: float = 1
-    young_s: float = 60
-    crash_limit: int = 5
-    start_timeout_s: float = 120
-    worker_stop_grace_s: float = 45
-    stop_grace_s: float = 15
-    log_max_mb: int = 5
-    valkey_max_memory_mb: int = 128
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name), whole=field.type == "int")
-        if self.restart_delay_max_s < self.restart_delay_s:
-            raise ConfigError(
-                f"local.restart_delay_max_s: {self.restart_delay_max_s} is below "
-                f"local.restart_delay_s ({self.restart_delay_s})"
-            )
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "cpu_processes": (1, 64),
-    "io_threads": (2, 256),
-    "restart_delay_s": (0, 600),
-    "restart_delay_max_s": (0, 3600),
-    "server_restart_delay_s": (0, 600),
-    "young_s": (1, 3600),
-    "crash_limit": (1, 100),
-    "start_timeout_s": (5, 3600),
-    "worker_stop_grace_s": (1, 3600),
-    "stop_grace_s": (1, 3600),
-    "log_max_mb": (1, 1024),
-    "valkey_max_memory_mb": (16, 65536),
-}
-
-
-def load_config(directory: Path) -> LocalConfig:
-    """The settings in `directory/local.yaml`; defaults where there is no such file.
+def load_config(directory: Path, environ: Mapping[str, str] = os.environ) -> LocalConfig:
+    """The settings in the environment, else in `directory/local.yaml`, else the defaults.
 
     Raises:
-        ConfigError: not readable as YAML, an unknown key, or a value outside its range.
+        ConfigError: not readable as YAML, a key that is unknown or there twice, or a value outside its range.
     """
     path = directory / "local.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except FileNotFoundError:
-        return LocalConfig()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    values = {} if content is None else content
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a list of `key: value` lines")
-    unknown = sorted(str(key) for key in values if key not in _RANGES)
+    values = {**values, **_named_in(environ)}
+    unknown = [str(key) for key in values if key not in KEYS]
     if unknown:
-        raise ConfigError(f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(_RANGES)}")
+        hint = nearest(unknown[0], KEYS)
+        raise ConfigError(f"{path}: unknown key {', '.join(unknown)}{hint}; known are {', '.join(KEYS)}")
     return LocalConfig(**values)
 
 
-def _check(name: str, value: Any, *, whole: bool) -> None:
-    low, high = _RANGES[name]
-    kinds = (int,) if whole else (int, float)
-    # `not low <= value <= high`, since NaN compares false with everything.
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"local.{name}: {value!r} is not {kind} from {low:g} to {high:g}")
+def _named_in(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what AAOS_LOCAL (a JSON object) and AAOS_LOCAL__* say, as `aaos.settings` would have it."""
+    ours = {name.upper(): value for name, value in environ.items() if name.upper().startswith(SECTION)}
+    check_variables(ours, {"local": {key: {} for key in KEYS}}, {})
+    try:
+        whole = dict(json.loads(ours.pop(SECTION, "{}")))
+    except (ValueError, TypeError):
+        raise ConfigError(f"{SECTION}: must be a JSON object; single keys are {SECTION}{DELIMITER}<KEY>") from None
+    return whole | {name.split(DELIMITER)[1].lower(): _number(value) for name, value in ours.items()}
+
+
+def _number(text: str) -> int | float | str:
+    """Returns the number; the text itself, for the key's range to refuse, where it is none."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

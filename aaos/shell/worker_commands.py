@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aaos.settings import Settings
 
-# As `./run up` starts them, unless config/local.yaml says otherwise.
-CPU_PROCESSES = 2
-IO_THREADS = 8
 HOUSEKEEPING_REQUIRES = {"result_publishing": ("result_publishing",), "maintenance": ()}
 
 
@@ -48,10 +45,13 @@ def queues(settings: Settings) -> Sequence[Queue]:
 
 
 def worker_command(queue: str, settings: Settings) -> str:
-    """Returns the command line of a worker for that queue, prefork for CPU work and threads for waiting work."""
+    """Returns the command line of a worker for that queue, prefork for CPU work and threads for waiting work.
+
+    As many processes or threads as `./run up` gives its workers.
+    """
     kind = settings.kinds.get(queue)
     if kind is not None and kind.pool == "cpu":
-        pool = f"-P prefork -c {settings.local.get('cpu_processes', CPU_PROCESSES)}"
+        pool = f"-P prefork -c {settings.local.cpu_processes}"
     else:
-        pool = f"-P threads -c {settings.local.get('io_threads', IO_THREADS)}"
+        pool = f"-P threads -c {settings.local.io_threads}"
     return f"celery -A workers worker -Q {queue} {pool} -n {queue}@%h"
