@@ -183,7 +183,16 @@ def _regime(body: Mapping[str, Any]) -> list[Node]:
 
 
 def _figures_of(part: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_figure(value)}" for name, value in part.items() if not name.endswith("_ms"))
+    figures = {name: _summed(value) for name, value in part.items() if not name.endswith("_ms")}
+    return ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+
+
+def _summed(value: Any) -> Any:
+    """Of a table of scores the totals: `markup 0.80, markdown 0.10`."""
+    if not isinstance(value, Mapping):
+        return value
+    totals = {name: part["score"] if isinstance(part, Mapping) else part for name, part in value.items()}
+    return "(" + ", ".join(f"{name} {_figure(total)}" for name, total in totals.items()) + ")"
 
 
 def _event(event: Mapping[str, Any]) -> str:
