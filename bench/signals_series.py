@@ -9,7 +9,7 @@ import numpy as np
 
 from aaos.adapters.market.simulated import SimulatedMarket
 from aaos.domain.market import Candles, resample, timeframe_ms
-from aaos.domain.signals import SignalParams, candles_for_alignment
+from aaos.domain.signals import SignalParams, candles_to_read
 
 SEED = 1
 SYMBOL = "BTC/USDT"
@@ -52,7 +52,7 @@ def jumpy(candles: Candles) -> Candles:
 
 def for_alignment(params: SignalParams) -> Candles:
     """Candles of a minute in the number that fills every timeframe of the alignment."""
-    return recent("1m", candles_for_alignment("1m", params.candles_needed, params.alignment))
+    return recent("1m", candles_to_read("1m", CANDLES, params))
 
 
 def many(tell: Callable[[str], None]) -> list[Candles]:

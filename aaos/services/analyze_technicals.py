@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aaos.domain.market import MarketSettings
 from aaos.domain.runs import ClaimedRun, Completed, Input
-from aaos.domain.signals import SignalParams, candles_for_alignment, generate_signal
+from aaos.domain.signals import SignalParams, candles_to_read, generate_signal
 from aaos.ports import MarketData
 
 
@@ -17,8 +17,8 @@ def analyze_technicals(
         UnknownSymbol, InsufficientData, StaleInput: as `MarketData.candles` does.
         InsufficientData, InvalidMarketData: as `generate_signal` does.
     """
-    aligned = candles_for_alignment(market.timeframe(run.symbol), params.candles_needed, params.alignment)
-    candles = market.candles(run.symbol, run.slot, max(market_settings.history_candles, aligned))
+    count = candles_to_read(market.timeframe(run.symbol), market_settings.history_candles, params)
+    candles = market.candles(run.symbol, run.slot, count)
     signal = generate_signal(candles, params)
     market_time = market.market_time(run.symbol, run.slot).isoformat()
     body = {**signal.to_dict(), "as_of": run.slot.isoformat(), "market_time": market_time}

@@ -77,11 +77,9 @@ def _candles_of_market(symbol: str, drawn: int) -> Candles:
 
 def _analysed(settings: Settings, timeframe: str) -> int:
     """How many candles `analyze` reads."""
-    from aaos.domain.signals import candles_for_alignment
+    from aaos.domain.signals import candles_to_read
 
-    signals = settings.signals
-    aligned = candles_for_alignment(timeframe, signals.candles_needed, signals.alignment)
-    return max(settings.market.history_candles, aligned)
+    return candles_to_read(timeframe, settings.market.history_candles, settings.signals)
 
 
 def _candles_of_file(path: Path, symbol: str | None, timeframe: str | None, until: datetime | str | None) -> Candles:

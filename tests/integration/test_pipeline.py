@@ -16,6 +16,7 @@ from support.lab import QUICK, Lab, module_environment, running_lab
 from support.workers import PROJECT
 
 from aaos.adapters.market.candle_files import HEADER, load_series
+from aaos.domain.signals import candles_to_read
 from aaos.services.tick_schedule import STAGES, new_run
 from aaos.services.use_market import use_replay
 
@@ -133,8 +134,9 @@ def _check_context(lab: Lab, symbol: str, context: Any) -> None:
         assert sources[kind]["result_id"] == _result(lab, kind, symbol).id
         assert sources[kind]["content_hash"] == _result(lab, kind, symbol).content_hash
     technical = _result(lab, "technical_analysis", symbol)
-    market = lab.client.settings.market
-    read = lab.client.market.candles(symbol, technical.slot, market.history_candles)
+    settings, market = lab.client.settings, lab.client.market
+    count = candles_to_read(market.timeframe(symbol), settings.market.history_candles, settings.signals)
+    read = market.candles(symbol, technical.slot, count)
     assert technical.inputs[0]["content_hash"] == read.content_hash()
 
 

@@ -10,14 +10,14 @@ stream      the output, one candle at a time     output      what comes out and 
 
 from __future__ import annotations
 
-from aaos.domain.signals.alignment import TimeframeTrend, Verdict, candles_for_alignment
+from aaos.domain.signals.alignment import TimeframeTrend, Verdict
 from aaos.domain.signals.divergence import Divergence, DivergenceParams
 from aaos.domain.signals.indicators import IndicatorColumns, compute_indicators
 from aaos.domain.signals.output import SignalOutput
 from aaos.domain.signals.params import MAX_SCORE, AlignmentParams, SignalParams
 from aaos.domain.signals.patterns import Pattern, PatternParams, PatternPoint
 from aaos.domain.signals.pivots import Pivot
-from aaos.domain.signals.read import generate_signal, signal_at
+from aaos.domain.signals.read import candles_to_read, generate_signal, signal_at
 from aaos.domain.signals.score import Contribution, Direction
 from aaos.domain.signals.stream import SignalStream
 from aaos.domain.signals.study import Study, study_candles
@@ -40,7 +40,7 @@ __all__ = [
     "Study",
     "TimeframeTrend",
     "Verdict",
-    "candles_for_alignment",
+    "candles_to_read",
     "compute_indicators",
     "generate_signal",
     "signal_at",

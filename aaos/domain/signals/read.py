@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from aaos.domain.market import Candles, check_candles, check_coverage, timeframe_ms
-from aaos.domain.signals.alignment import TimeframeTrend, coarser_timeframes, trend_of, verdict_of
+from aaos.domain.signals.alignment import (
+    TimeframeTrend,
+    candles_for_alignment,
+    coarser_timeframes,
+    trend_of,
+    verdict_of,
+)
 from aaos.domain.signals.divergence import Divergence, find_divergences
 from aaos.domain.signals.output import SignalOutput
 from aaos.domain.signals.params import MAX_SCORE, SignalParams
@@ -43,6 +49,11 @@ def generate_signal(candles: Candles, params: SignalParams) -> SignalOutput:
     check_candles(candles)
     check_coverage(candles, params.candles_needed, params.max_missing_share)
     return signal_at(study_candles(candles, params), len(candles) - 1, params)
+
+
+def candles_to_read(timeframe: str, history_candles: int, params: SignalParams) -> int:
+    """How many candles of `timeframe` an analysis reads: `history_candles`, and enough to know every timeframe."""
+    return max(history_candles, candles_for_alignment(timeframe, params.candles_needed, params.alignment))
 
 
 def signal_at(study: Study, index: int, params: SignalParams) -> SignalOutput:
