@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from aaos.domain.market import timeframe_ms
 from aaos.errors import ConfigError
 
 Row = tuple[int, float, float, float, float, float]
 """Open time (ms), open, high, low, close, volume."""
+
+
+class GatheredCandle(NamedTuple):
+    """A coarser candle, and how many candles it was made of."""
+
+    row: Row
+    parts: int
 
 
 class CandleAggregator:
@@ -21,30 +30,31 @@ class CandleAggregator:
         if self._target_ms % self._source_ms:
             raise ConfigError(f"{source} candles cannot be gathered to {target}: it is not a multiple")
         self._bucket_ms: int | None = None
-        self._gathered: Row | None = None
+        self._gathered: GatheredCandle | None = None
 
-    def add(self, row: Row) -> tuple[Row, ...]:
+    def add(self, row: Row) -> tuple[GatheredCandle, ...]:
         """The coarser candles that have closed now: none, one, or after a gap the one before and this one's own.
 
         The first bucket is left out unless its very first candle is there.
         """
         bucket_ms = row[0] - row[0] % self._target_ms
-        closed: list[Row] = []
+        closed: list[GatheredCandle] = []
         if bucket_ms == self._bucket_ms:
             self._gathered = _joined(self._gathered, row)
         else:
             if self._gathered is not None:
                 closed.append(self._gathered)
             whole = self._bucket_ms is not None or row[0] == bucket_ms
-            self._bucket_ms, self._gathered = bucket_ms, (bucket_ms, *row[1:]) if whole else None
+            self._bucket_ms, self._gathered = bucket_ms, GatheredCandle((bucket_ms, *row[1:]), 1) if whole else None
         if self._gathered is not None and row[0] + self._source_ms >= bucket_ms + self._target_ms:
             closed.append(self._gathered)
             self._gathered = None
         return tuple(closed)
 
 
-def _joined(gathered: Row | None, row: Row) -> Row | None:
+def _joined(gathered: GatheredCandle | None, row: Row) -> GatheredCandle | None:
     if gathered is None:
         return None
-    opened_ms, opening, high, low, _, volume = gathered
-    return (opened_ms, opening, max(high, row[2]), min(low, row[3]), row[4], volume + row[5])
+    opened_ms, opening, high, low, _, volume = gathered.row
+    joined = (opened_ms, opening, max(high, row[2]), min(low, row[3]), row[4], volume + row[5])
+    return GatheredCandle(joined, gathered.parts + 1)

@@ -241,26 +241,28 @@ def missing_candles(c: Candles) -> int:
     return 0 if not len(c) else int(c.open_time_ms[-1] - c.open_time_ms[0]) // timeframe_ms(c.timeframe) + 1 - len(c)
 
 
-def check_coverage(c: Candles, newest: int, max_missing_share: float) -> None:
+def check_coverage(c: Candles, newest: int, max_missing_share: float, at: int = -1) -> None:
     """None, when the newest candles lie close enough together to be read as one market.
 
     Args:
         c: sound candles.
         newest: how many of the newest ones matter.
         max_missing_share: 0…1 of their span may be gaps.
+        at: index of the candle that counts as the newest.
 
     Raises:
         InsufficientData: more is missing; names the widest gap and what to do.
     """
-    window = c.tail(newest)
-    missing = missing_candles(window)
-    share = missing / max(1, missing + len(window))
+    end = at % len(c) + 1
+    times_ms = c.open_time_ms[max(0, end - newest) : end]
+    span = int(times_ms[-1] - times_ms[0]) // timeframe_ms(c.timeframe) + 1
+    share = 1 - len(times_ms) / span
     if share <= max_missing_share:
         return
-    widest = int(np.argmax(np.diff(window.open_time_ms)))
-    last, first = (iso_utc(int(window.open_time_ms[i])) for i in (widest, widest + 1))
+    widest = int(np.argmax(np.diff(times_ms)))
+    last, first = (iso_utc(int(times_ms[i])) for i in (widest, widest + 1))
     raise InsufficientData(
-        f"{c.symbol} {c.timeframe}: {share:.0%} of the newest {len(window)} candles' span is missing,"
+        f"{c.symbol} {c.timeframe}: {span - len(times_ms)} of the newest {span} candles are missing,"
         f" {max_missing_share:.0%} may be; the widest gap lies between {last} and {first}: load the missing candles,"
         " wait, or use a longer timeframe"
     )

@@ -18,7 +18,7 @@ def with_gaps(candles: Candles, kept: list[bool]) -> Candles:
 
 def gathered(candles: Candles, timeframe: str) -> list[tuple[float, ...]]:
     aggregator = CandleAggregator(candles.timeframe, timeframe)
-    return [closed for row in candles.rows() for closed in aggregator.add(tuple(row))]  # type: ignore[arg-type]
+    return [closed.row for row in candles.rows() for closed in aggregator.add(tuple(row))]  # type: ignore[arg-type]
 
 
 @pytest.mark.requirement("ENG-2")
@@ -43,7 +43,7 @@ def test_a_coarser_candle_closes_with_its_last_minute_and_not_before() -> None:
     aggregator = CandleAggregator("1m", "5m")
     closed = [aggregator.add((START_MS + i * MINUTE_MS, 1.0, 2.0 + i, 0.5, 1.5, 10.0)) for i in range(5)]
     assert closed[:4] == [(), (), (), ()]
-    assert closed[4] == ((START_MS, 1.0, 6.0, 0.5, 1.5, 50.0),)
+    assert closed[4] == (((START_MS, 1.0, 6.0, 0.5, 1.5, 50.0), 5),)
 
 
 def test_a_timeframe_that_is_no_multiple_is_refused() -> None:

@@ -210,7 +210,8 @@ def test_too_wide_a_gap_among_the_newest_candles_is_refused_by_name_and_an_old_o
     gap = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[150:])
     check_coverage(gap, 50, 0.2)  # all 50 newest are after it
     with pytest.raises(
-        InsufficientData, match=r"50% of the newest 51 .* between 2022-01-01T01:39:00Z and 2022-01-01T02:30"
+        InsufficientData,
+        match=r"50 of the newest 101 candles are missing, 20% .* between 2022-01-01T01:39:00Z and 2022-01-01T02:30",
     ):
         check_coverage(gap, 51, 0.2)
     few = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[110:])

@@ -180,7 +180,7 @@ def test_weights_that_do_not_add_up_are_refused() -> None:
         SignalParams(weight_rsi=20.0)
 
 
-@pytest.mark.parametrize("changes", [{"ema_fast": 50}, {"rsi_oversold": 70.0}, {"adx_weak": 35.0}])
+@pytest.mark.parametrize("changes", [{"ema_fast": 50}, {"williams_oversold": -20.0}, {"adx_weak": 35.0}])
 def test_pairs_in_the_wrong_order_are_refused_by_name(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"signals.{next(iter(changes))}"):
         SignalParams(**changes)  # type: ignore[arg-type]

@@ -48,6 +48,11 @@ def candles_for_alignment(timeframe: str, candles_needed: int, params: Alignment
     return (candles_needed + 2) * (widest // timeframe_ms(timeframe))  # one cut off at the start, one still open
 
 
+def is_covered(parts: int, span_ms: int, timeframe: str, max_missing_share: float) -> bool:
+    """Whether a span that was gathered from `parts` candles of `timeframe` misses few enough of them."""
+    return parts >= (1 - max_missing_share) * (span_ms // timeframe_ms(timeframe))
+
+
 def trend_of(timeframe: str, momentum: float, newest_candle_ms: int, params: AlignmentParams) -> TimeframeTrend:
     """The timeframe's trend: long or short once momentum reaches `min_momentum` either way."""
     direction: Direction = "neutral"

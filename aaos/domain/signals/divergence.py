@@ -111,6 +111,11 @@ class Divergence:
     first_value_ms: int
     second_value_ms: int
 
+    @property
+    def title(self) -> str:
+        """As in `regular bullish divergence of rsi`."""
+        return f"{self.kind} {self.side} divergence of {self.indicator}"
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields; every number is finite."""
         return asdict(self)
@@ -320,11 +325,16 @@ def _turn(line: list[float], place: int, p: DivergenceParams) -> int | None:
         return None
     nearby = line[max(0, place - reach) : place + reach + 1]
     lowest = min(nearby)
-    turn = max(0, place - reach) + nearby.index(lowest)  # of equals the first, as with pivots
-    if lowest == _UNDEFINED or turn < strength or turn + strength >= len(line):
+    if lowest == _UNDEFINED:
         return None
-    stands_out = min(line[turn - strength : turn]) > lowest <= min(line[turn + 1 : turn + strength + 1])
-    return turn if stands_out else None
+    # Where prices stand still an indicator repeats itself up to its rounding, which differs between a batch and a
+    # stream, and from machine to machine: of values that are equal but for that, as with pivots, the first turns.
+    rounding = _FLAT_RELATIVE * max(map(abs, nearby))
+    turn = max(0, place - reach) + next(i for i, value in enumerate(nearby) if value <= lowest + rounding)
+    if turn < strength or turn + strength >= len(line):
+        return None
+    before, after = min(line[turn - strength : turn]), min(line[turn + 1 : turn + strength + 1])
+    return turn if before > lowest + rounding and after >= lowest - rounding else None
 
 
 def _range(values: list[float]) -> tuple[float, float]:

@@ -51,19 +51,28 @@ class SignalOutput:
         return iso_utc(self.newest_candle_ms + timeframe_ms(self.timeframe))
 
     @property
-    def signals(self) -> tuple[Divergence | Pattern, ...]:
-        """Every divergence and pattern, the newest first."""
-        return tuple(sorted((*self.divergences, *self.patterns), key=lambda each: -each.known_at_ms))
+    def signals(self) -> tuple[str, ...]:
+        """What divergences and patterns there are, in words, the newest first."""
+        told: list[Divergence | Pattern] = [*self.divergences, *self.patterns]
+        return tuple(each.title for each in sorted(told, key=lambda each: -each.known_at_ms))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields; every number is finite."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         nested = {name: [each.to_dict() for each in plain[name]] for name in _NESTED}
-        return {**plain, "indicators": dict(self.indicators), **nested, "timestamp": self.timestamp}
+        said = {"signals": list(self.signals), "timestamp": self.timestamp}
+        return {**plain, "indicators": dict(self.indicators), **nested, **said}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """What `to_dict` gave; other keys are passed over, and what older ones did not store has its default."""
         own = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
-        nested = {name: tuple(map(kind.from_dict, own[name])) for name, kind in _NESTED.items() if name in own}
+        nested = {
+            name: tuple(_restored(kind, each) for each in own[name]) for name, kind in _NESTED.items() if name in own
+        }
         return cls(**{**own, **nested})
+
+
+def _restored(kind: type[Any], stored: Mapping[str, Any]) -> Any:
+    """The part, without what a newer version may have stored beside its fields."""
+    return kind.from_dict({field.name: stored[field.name] for field in fields(kind) if field.name in stored})

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from aaos.domain.market import timeframe_ms
+from aaos.domain.market import TIMEFRAMES_MS
 from aaos.domain.signals.divergence import DivergenceParams
 from aaos.domain.signals.patterns import PatternParams
 from aaos.errors import ConfigError
@@ -19,6 +19,8 @@ _ROUNDING = 1e-9  # what float64 may add to a sum of twelve weights
 
 Period = Annotated[int, Ge(2), Le(500)]
 Percent = Annotated[float, Ge(0), Le(100)]
+LowerHalf = Annotated[float, Ge(0), Lt(50)]
+UpperHalf = Annotated[float, Gt(50), Le(100)]
 Weight = Annotated[float, Ge(0), Le(MAX_SCORE)]
 
 
@@ -32,10 +34,12 @@ class AlignmentParams:
     min_momentum: Annotated[float, Gt(0), Lt(1)] = 0.25
 
     def __post_init__(self) -> None:
-        widths = [timeframe_ms(each) for each in self.timeframes]
-        if widths != sorted(set(widths)):
+        unknown = [each for each in self.timeframes if each not in TIMEFRAMES_MS]
+        widths = [TIMEFRAMES_MS.get(each, 0) for each in self.timeframes]
+        if unknown or widths != sorted(set(widths)):
             raise ConfigError(
-                f"signals.alignment.timeframes is {list(self.timeframes)}: name each once, the shortest first"
+                f"signals.alignment.timeframes is {list(self.timeframes)}: name each of {', '.join(TIMEFRAMES_MS)} at"
+                " most once, the shortest first"
             )
 
 
@@ -46,8 +50,8 @@ class SignalParams:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     rsi_period: Period = 14
-    rsi_oversold: Percent = 30.0
-    rsi_overbought: Percent = 70.0
+    rsi_oversold: LowerHalf = 30.0
+    rsi_overbought: UpperHalf = 70.0
     macd_fast: Period = 12
     macd_slow: Period = 26
     macd_signal: Period = 9
@@ -59,8 +63,8 @@ class SignalParams:
     stoch_period: Period = 14
     stoch_smooth_k: Annotated[int, Ge(1), Le(100)] = 3
     stoch_smooth_d: Annotated[int, Ge(1), Le(100)] = 3
-    stoch_oversold: Percent = 20.0
-    stoch_overbought: Percent = 80.0
+    stoch_oversold: LowerHalf = 20.0
+    stoch_overbought: UpperHalf = 80.0
     bollinger_period: Period = 20
     bollinger_deviations: Annotated[float, Gt(0), Le(10)] = 2.0
     ema_fast: Period = 20
@@ -103,9 +107,7 @@ class SignalParams:
 
     def __post_init__(self) -> None:
         for low, high in (
-            ("rsi_oversold", "rsi_overbought"),
             ("williams_oversold", "williams_overbought"),
-            ("stoch_oversold", "stoch_overbought"),
             ("macd_fast", "macd_slow"),
             ("ao_fast", "ao_slow"),
             ("ema_fast", "ema_slow"),
@@ -118,11 +120,21 @@ class SignalParams:
         total = math.fsum(self.weights)
         if abs(total - MAX_SCORE) > _ROUNDING:
             raise ConfigError(f"signals: the weights (weight_…) add up to {total:g}: they must add up to {MAX_SCORE:g}")
+        if self.weight_alignment > 0 and self.momentum_weight <= 0:
+            raise ConfigError(
+                "signals.weight_alignment: timeframes are compared by their momentum, and the weights of macd, ema, ao"
+                " and obv are all 0: give one of them points, or alignment none"
+            )
 
     @property
     def weights(self) -> tuple[float, ...]:
         """Every weight, in points."""
         return tuple(getattr(self, name) for name in self.__slots__ if name.startswith("weight_"))
+
+    @property
+    def momentum_weight(self) -> float:
+        """What the momentum family can give, in points."""
+        return self.weight_macd + self.weight_ema + self.weight_ao + self.weight_obv
 
     @property
     def candles_needed(self) -> int:

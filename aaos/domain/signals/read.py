@@ -13,6 +13,7 @@ from aaos.domain.signals.alignment import (
     TimeframeTrend,
     candles_for_alignment,
     coarser_timeframes,
+    is_covered,
     trend_of,
     verdict_of,
 )
@@ -41,14 +42,18 @@ def generate_signal(candles: Candles, params: SignalParams) -> SignalOutput:
             newest of them; names how many, or the gap.
         InvalidMarketData: when a candle is malformed.
     """
-    if len(candles) < params.candles_needed:
+    _require_enough(candles, len(candles), params)
+    check_candles(candles)
+    check_coverage(candles, params.candles_needed, params.max_missing_share)  # before the work, not only in signal_at
+    return signal_at(study_candles(candles, params), len(candles) - 1, params)
+
+
+def _require_enough(candles: Candles, count: int, params: SignalParams) -> None:
+    if count < params.candles_needed:
         raise InsufficientData(
             f"{candles.symbol} {candles.timeframe}: indicators need {params.candles_needed} closed candles,"
-            f" there are {len(candles)}: wait for more or load more history"
+            f" there are {count}: wait for more or load more history"
         )
-    check_candles(candles)
-    check_coverage(candles, params.candles_needed, params.max_missing_share)
-    return signal_at(study_candles(candles, params), len(candles) - 1, params)
 
 
 def candles_to_read(timeframe: str, history_candles: int, params: SignalParams) -> int:
@@ -57,8 +62,17 @@ def candles_to_read(timeframe: str, history_candles: int, params: SignalParams) 
 
 
 def signal_at(study: Study, index: int, params: SignalParams) -> SignalOutput:
-    """The reading at candle `index` of a study; no later candle is looked at."""
+    """The reading at candle `index` of a study; no later candle is looked at.
+
+    Raises:
+        InsufficientData: as `generate_signal` over the candles up to that one.
+        IndexError: there is no such candle.
+    """
     candles, columns = study.candles, study.columns
+    if not 0 <= index < len(candles):
+        raise IndexError(f"candle {index} of {len(candles)}: there are candles 0 … {len(candles) - 1}")
+    _require_enough(candles, index + 1, params)
+    check_coverage(candles, params.candles_needed, params.max_missing_share, index)
     base = TimeframeStudy(candles, columns)
     figures = columns.newest(index)
     share = _obv_share_at(base, index, params)
@@ -174,7 +188,7 @@ def _coarser_trends(study: Study, index: int, params: SignalParams) -> tuple[Tim
     trends = []
     for series in study.coarser:
         at = int(np.searchsorted(series.candles.close_times_ms, now_ms, side="right")) - 1
-        if at + 1 >= params.candles_needed:
+        if at + 1 >= params.candles_needed and _is_covered(study.candles, series.candles, at, params):
             close, figures = float(series.candles.close[at]), series.columns.newest(at)
             momentum = momentum_share(
                 momentum_contributions(figures, close, _obv_share_at(series, at, params), params), params
@@ -182,6 +196,13 @@ def _coarser_trends(study: Study, index: int, params: SignalParams) -> tuple[Tim
             opened_ms = _open_ms(series.candles, at)
             trends.append(trend_of(series.candles.timeframe, momentum, opened_ms, params.alignment))
     return tuple(trends)
+
+
+def _is_covered(base: Candles, coarse: Candles, at: int, params: SignalParams) -> bool:
+    start_ms = _open_ms(coarse, at + 1 - params.candles_needed)
+    end_ms = _open_ms(coarse, at) + timeframe_ms(coarse.timeframe)
+    first, end = np.searchsorted(base.open_time_ms, (start_ms, end_ms))
+    return is_covered(int(end - first), end_ms - start_ms, base.timeframe, params.max_missing_share)
 
 
 def _open_ms(candles: Candles, index: int) -> int:

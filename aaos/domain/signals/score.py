@@ -1,8 +1,8 @@
 """From indicator figures to one score: each indicator gives a share from −1 to +1, times its weight.
 
-Two families speak against each other on purpose. Momentum (MACD, AO, EMA, OBV: 60 points) follows the move,
+Two families speak against each other on purpose. Momentum (MACD, AO, EMA, OBV; 60 points by default) follows the move,
 measured in ATRs so that every market has the same scale; oscillators (RSI, Williams %R, Stochastic,
-Bollinger, KDJ: 40 points) lean against what is overstretched. An oscillator may stay overstretched for as
+Bollinger, KDJ; 40 points by default) lean against what is overstretched. An oscillator may stay overstretched for as
 long as a trend is strong, so what it says against the EMAs' trend counts in full up to `adx_weak` and less from
 there on, down to `counter_trend_share` of it at `adx_strong`.
 """
@@ -85,9 +85,8 @@ def momentum_contributions(
 
 def momentum_share(contributions: Sequence[Contribution], params: SignalParams) -> float:
     """−1…1: the momentum family's points among the contributions, as a share of all it could give."""
-    weight = params.weight_macd + params.weight_ao + params.weight_ema + params.weight_obv
     points = math.fsum(each.points for each in contributions if each.name in _MOMENTUM)
-    return _clip(points / weight, 1.0) if weight > 0 else 0.0
+    return _clip(points / params.momentum_weight, 1.0) if params.momentum_weight > 0 else 0.0
 
 
 def total_score(contributions: tuple[Contribution, ...]) -> float:

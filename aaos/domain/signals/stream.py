@@ -8,6 +8,8 @@ patterns, which look back a bounded number of candles, a window of just those. T
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from aaos.domain.candle_aggregator import CandleAggregator, Row
 from aaos.domain.market import COLUMNS, Candles, FloatArray, check_candles, check_coverage, timeframe_ms
-from aaos.domain.signals.alignment import TimeframeTrend, coarser_timeframes, trend_of
+from aaos.domain.signals.alignment import TimeframeTrend, coarser_timeframes, is_covered, trend_of
 from aaos.domain.signals.divergence import find_divergences
 from aaos.domain.signals.output import SignalOutput
 from aaos.domain.signals.params import SignalParams
@@ -27,6 +29,8 @@ from aaos.domain.signals.streaming import IndicatorStream, IndicatorValues
 from aaos.domain.signals.study import first_since_gap, pivots_since
 from aaos.errors import InsufficientData, InvalidMarketData
 
+# The year 9999: what a calendar can still show.
+_LATEST_MS = 253_402_300_799_999
 _LINES = ("rsi", "macd_line", "ao", "obv", "atr")
 
 
@@ -57,15 +61,14 @@ class SignalStream:
         Raises:
             InvalidMarketData: it is malformed, or not newer than the one before; nothing of it was taken in.
         """
-        row: Row = (int(open_time_ms), float(open_), float(high), float(low), float(close), float(volume))
-        self._check(row)
+        row = self._checked(open_time_ms, (open_, high, low, close, volume))
         if self._first_ms is None:
             self._first_ms = row[0]
         self._own.add(row)
         self._window.add(row, [getattr(self._own.values, name) for name in _LINES])
         for _, aggregator, series in self._coarser:
             for closed in aggregator.add(row):
-                series.add(closed)
+                series.add(closed.row, closed.parts)
 
     def signal(self) -> SignalOutput:
         """The reading at the newest candle.
@@ -100,7 +103,14 @@ class SignalStream:
             params,
         )
 
-    def _check(self, row: Row) -> None:
+    def _checked(self, open_time_ms: int, figures: Sequence[float]) -> Row:
+        try:
+            row: Row = (operator.index(open_time_ms), *map(float, figures))  # type: ignore[assignment]
+        except (TypeError, ValueError, OverflowError):
+            shown = f"{open_time_ms!r:.40} {figures!r:.120}"
+            raise InvalidMarketData(
+                f"{self._symbol} {self._timeframe}: not a candle: {shown}; give whole milliseconds and five numbers"
+            ) from None
         if self._first_ms is not None and row[0] <= self._own.newest_ms:
             raise InvalidMarketData(
                 f"{self._symbol} {self._timeframe}: the candle of {row[0]} ms is not newer than the one of"
@@ -108,8 +118,13 @@ class SignalStream:
             )
         opened_ms, opening, high, low, closing, volume = row
         inside = 0 < low <= opening <= high < math.inf and low <= closing <= high and 0 <= volume < math.inf
+        if not 0 <= opened_ms <= _LATEST_MS:
+            raise InvalidMarketData(
+                f"{self._symbol} {self._timeframe}: candle of {opened_ms} ms: open times are milliseconds since 1970"
+            )
         if not inside or opened_ms % self._step_ms:
             check_candles(Candles.from_rows(self._symbol, self._timeframe, [row]))  # says what is wrong with it
+        return row
 
     def _moment(self) -> Moment:
         first_ms, newest_ms = self._first_ms or 0, self._own.newest_ms
@@ -121,7 +136,7 @@ class SignalStream:
         return tuple(
             trend_of(timeframe, momentum_share(series.momentum(), params), series.newest_ms, params.alignment)
             for timeframe, _, series in self._coarser
-            if series.count >= params.candles_needed
+            if series.count >= params.candles_needed and series.is_covered(timeframe, self._timeframe)
         )
 
 
@@ -143,13 +158,16 @@ class _Series:
         self._indicators = IndicatorStream(params)
         self._signed: deque[float] = deque(maxlen=params.obv_window)
         self._volume: deque[float] = deque(maxlen=params.obv_window)
+        self._parts: deque[tuple[int, int]] = deque(maxlen=params.candles_needed)
         self.count = 0
         self.newest_ms = 0
         self.close = 0.0
         self.values: IndicatorValues
 
-    def add(self, row: Row) -> None:
-        self.values = self._indicators.update(*row[1:])
+    def add(self, row: Row, parts: int = 1) -> None:
+        # Volumes near the largest float add up to infinity in a coarser candle: its OBV is undefined, no more.
+        self.values = self._indicators.update(*row[1:5], min(row[5], sys.float_info.max))
+        self._parts.append((row[0], parts))
         self._signed.append(signed_volume(row[4], self.close, row[5]) if self.count else 0.0)
         self._volume.append(row[5])
         self.count += 1
@@ -158,6 +176,10 @@ class _Series:
     @property
     def obv_share(self) -> float | None:
         return obv_share(sum(self._signed), sum(self._volume))
+
+    def is_covered(self, own: str, base: str) -> bool:
+        span_ms = self.newest_ms + timeframe_ms(own) - self._parts[0][0]
+        return is_covered(sum(parts for _, parts in self._parts), span_ms, base, self._params.max_missing_share)
 
     def momentum(self) -> tuple[Contribution, ...]:
         return momentum_contributions(self.values.figures(), self.close, self.obv_share, self._params)

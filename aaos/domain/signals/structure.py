@@ -51,13 +51,14 @@ def alignment_contribution(
 
     Args:
         trends: the known timeframes' directions.
-        missing: the timeframes with too few candles yet.
+        missing: the coarser timeframes with too few candles yet, or too wide gaps among them.
         params: weights.
     """
     unknown = f"; too few candles yet for {', '.join(missing)}" if missing else ""
     share = aligned_share(trends)
     if share is None:
-        return Contribution("alignment", None, 0.0, f"undefined: fewer than two timeframes are known{unknown}")
+        configured = unknown or "; none coarser is configured (alignment.timeframes)"
+        return Contribution("alignment", None, 0.0, f"undefined: fewer than two timeframes are known{configured}")
     said = ", ".join(f"{each.timeframe} {each.direction}" for each in trends)
     return Contribution("alignment", share, params.weight_alignment * share, f"{verdict_of(trends)}: {said}{unknown}")
 

@@ -61,6 +61,11 @@ class Pattern:
     known_at_ms: int
     level: float
 
+    @property
+    def title(self) -> str:
+        """As in `confirmed double bottom`."""
+        return f"{self.status} {self.name.replace('_', ' ')}"
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields; every number is finite."""
         return {**asdict(self), "points": [point.to_dict() for point in self.points]}
