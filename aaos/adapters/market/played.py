@@ -94,7 +94,9 @@ class PlayedMarket:
         if age_ms <= limit_ms:
             return
         ended = series.last_open_ms is not None and candles.open_time_ms[-1] >= series.last_open_ms
-        why = "the replay has ended" if ended else "a gap in the data"
+        why = "a gap in the data, it goes on by itself"
+        if ended:
+            why = "the replay has ended: play another with `aaos market use`, or draw this one with `aaos chart --file`"
         raise StaleInput(
             f"{series.symbol}: the newest candle closed {age_ms / 1000:.0f} s of market time ago, "
             f"{limit_ms / 1000:.0f} s are allowed ({why}; market time {_instant(market_ms):%Y-%m-%d %H:%M:%S})"
