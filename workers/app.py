@@ -19,7 +19,7 @@ from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
 from aaos.settings import settings
 from workers.events import PacedEvents
-from workers.processes import die_with_parent, is_prefork, require_shared_memory
+from workers.processes import die_with_parent, is_prefork, require_shared_memory, stop_for_good
 
 # A header task whose run is being worked on elsewhere looks again after this long, then ever more rarely: a
 # backlog of waiting headers must not keep the broker busy. A body that is late for it is fired by the sweep.
@@ -117,8 +117,9 @@ def _check_machine(sender: Any, **_: Any) -> None:
 
 
 @signals.beat_init.connect
-def _check_beat(**_: Any) -> None:
+def _check_beat(sender: Any, **_: Any) -> None:
     _check_tasks()
+    stop_for_good(sender._is_shutdown)
 
 
 def _check_tasks() -> None:

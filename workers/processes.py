@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -22,6 +24,26 @@ def die_with_parent() -> None:
     if os.getppid() != parent:
         # It died between fork and here.
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_for_good(is_shutdown: threading.Event) -> None:
+    """Lets SIGTERM and SIGINT end beat wherever they find it.
+
+    Celery's handler raises SystemExit out of whatever beat is doing. In the middle of a message to the broker the
+    clean-up may fail over it and raise something else, which is logged as a failed tick: the exit is lost, and beat
+    ticks on. The event ends its loop all the same.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _marking(is_shutdown, signal.getsignal(number)))
+
+
+def _marking(is_shutdown: threading.Event, before: Any) -> Callable[[int, Any], None]:
+    def handle(number: int, frame: Any) -> None:
+        is_shutdown.set()
+        if callable(before):
+            before(number, frame)
+
+    return handle
 
 
 def is_prefork(pool: Any) -> bool:
