@@ -13,6 +13,7 @@ AaosError
 │   ├── InvalidMarketData       a candle file or feed is malformed; names the place
 │   ├── InsufficientData        too few candles for the figures asked for
 │   ├── StaleInput              an input is older than its freshness contract allows
+│   │   └── MarketGap           too many of the newest candles are missing (InsufficientData as well)
 │   ├── SovereignRequestRefused the service says that our request is wrong (4xx)
 │   └── ContextTooLarge         the prompt exceeds the context cap in every tier
 ├── ModelOutputError            the model answered, but not what was asked: fall back once
@@ -124,6 +125,10 @@ class InsufficientData(InputError):
 
 class StaleInput(InputError):
     """An input is older than allowed."""
+
+
+class MarketGap(InsufficientData, StaleInput):
+    """Too many of the newest candles are missing; the message says until when."""
 
 
 class SovereignRequestRefused(InputError):

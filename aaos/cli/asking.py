@@ -94,22 +94,20 @@ def _print_result(result: Result) -> None:
 
 def _print_contributions(analysis: AnalysisResult) -> None:
     from aaos.cli.output import show
-    from aaos.shell.tables import table
+    from aaos.shell.results import contributions_table
 
-    rows = [
-        (each.name, None if each.value is None else f"{each.value:12.6g}", f"{each.points:+6.1f}", each.why)
-        for each in analysis.contributions
-    ]
-    total = f"{analysis.direction}, confidence {analysis.confidence_pct:.0f} %"
-    show(table(("contribution", "value", "points", "why"), [*rows, ("score", None, f"{analysis.score:+6.1f}", total)]))
+    say(f"  {analysis.read_from}")
+    show(contributions_table(analysis))
 
 
-def _print_events(regime: RegimeResult) -> None:
+def _print_events(result: RegimeResult) -> None:
     from aaos.domain.market import iso_utc
 
-    for event in regime.events:
+    say(f"  confidences 0…1; {result.timeframe} candles, market time {result.market_time:%Y-%m-%d %H:%M} UTC")
+    for event in result.events:
         said = f"{event.name.replace('_', ' ')} at {event.price:g}, strength {event.strength:.2f}"
-        say(f"  {iso_utc(event.time_ms)} {said}, known from {iso_utc(event.known_at_ms)}")
+        later = f", known from {iso_utc(event.known_at_ms)}" if event.known_at_ms != event.time_ms else ""
+        say(f"  {iso_utc(event.time_ms)} {said}{later}")
 
 
 def _print_decision(decision: DecisionResult) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, MinLen
 from numpy.typing import NDArray
 
-from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, UnknownSymbol
+from aaos.errors import ConfigError, InvalidMarketData, MarketGap, UnknownSymbol
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -120,6 +120,11 @@ class Candles:
         """The candles that had closed at or before that instant."""
         newest_open_ms = close_time_ms - timeframe_ms(self.timeframe)
         return self._cut(0, int(np.searchsorted(self.open_time_ms, newest_open_ms, side="right")))
+
+    def holds(self, open_time_ms: int, close: float) -> bool:
+        """Whether the candle that opened then is among these, with that close: so they are the same market's."""
+        at = int(np.searchsorted(self.open_time_ms, open_time_ms))
+        return at < len(self) and int(self.open_time_ms[at]) == open_time_ms and float(self.close[at]) == close
 
     def content_hash(self) -> str:
         """Sha256 (hex) over symbol, timeframe and the exact little-endian bytes of all columns."""
@@ -251,7 +256,7 @@ def check_coverage(c: Candles, newest: int, max_missing_share: float, at: int = 
         at: index of the candle that counts as the newest.
 
     Raises:
-        InsufficientData: more is missing; names the widest gap and what to do.
+        MarketGap: more is missing; names the widest gap, and when there will be enough candles after it.
     """
     end = at % len(c) + 1
     times_ms = c.open_time_ms[max(0, end - newest) : end]
@@ -260,11 +265,12 @@ def check_coverage(c: Candles, newest: int, max_missing_share: float, at: int = 
     if share <= max_missing_share:
         return
     widest = int(np.argmax(np.diff(times_ms)))
-    last, first = (iso_utc(int(times_ms[i])) for i in (widest, widest + 1))
-    raise InsufficientData(
+    before_ms, after_ms = int(times_ms[widest]), int(times_ms[widest + 1])
+    again = iso_utc(after_ms + newest * timeframe_ms(c.timeframe))
+    raise MarketGap(
         f"{c.symbol} {c.timeframe}: {span - len(times_ms)} of the newest {span} candles are missing,"
-        f" {max_missing_share:.0%} may be; the widest gap lies between {last} and {first}: load the missing candles,"
-        " wait, or use a longer timeframe"
+        f" {max_missing_share:.0%} may be; the widest gap lies between {iso_utc(before_ms)} and {iso_utc(after_ms)}:"
+        f" it goes on by itself at {again} (market time), when {newest} candles have followed; or load the missing ones"
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from aaos.domain.market import Candles, MarketSettings
 from aaos.domain.regime import Labels, RegimeParams
 from aaos.domain.regime import detect_regime as classify
@@ -45,7 +43,7 @@ def _labels_of_same_series(before: ResultRecord, candles: Candles) -> Labels | N
     body = before.body
     if body.get("timeframe") != candles.timeframe:
         return None
-    at = np.flatnonzero(candles.open_time_ms == body.get("newest_candle_ms", -1))
-    if len(at) != 1 or float(candles.close[at[0]]) != body.get("close"):
+    newest_ms, close = body.get("newest_candle_ms"), body.get("close")
+    if newest_ms is None or close is None or not candles.holds(newest_ms, close):
         return None
     return Labels.of_body(body)

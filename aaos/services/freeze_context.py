@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
+from aaos.domain.market import Candles, iso_utc, timeframe_ms
 from aaos.domain.runs import ClaimedRun, Completed, Dependency, Input, NewRun
 from aaos.errors import InvariantViolation, StaleInput
 from aaos.ports import Clock, MarketData, ResultStore
@@ -29,7 +31,8 @@ def freeze_context(
     """Returns the context of one decision, and one vote to be cast per configured voter.
 
     Raises:
-        StaleInput: an input is older than its `max_age`, or not newer than this symbol's previous decision.
+        StaleInput: an input is older than its `max_age`, not newer than this symbol's previous decision, or about
+            candles of another market than the one in use.
     """
     inputs = {each.kind: each for each in dependencies}
     previous = results.latest(DECISION, run.symbol, before=run.slot) if run.scheduled else None
@@ -37,8 +40,11 @@ def freeze_context(
     for each in dependencies:
         check_freshness(each, clock.now(), settings.max_age_s(each.kind), decided_at)
     technical, regime = _body(inputs["technical_analysis"]), _body(inputs["regime_detection"])
-    as_of = datetime.fromisoformat(technical["as_of"])
-    candles = market.candles(run.symbol, as_of, settings.market.history_candles).tail(PROMPT_CANDLES)
+    newest = max(datetime.fromisoformat(each["as_of"]) for each in (technical, regime))
+    read = market.candles(run.symbol, newest, settings.market.history_candles)
+    for each in dependencies:
+        check_market(each, read)
+    candles = read.until(technical["newest_candle_ms"] + timeframe_ms(read.timeframe)).tail(PROMPT_CANDLES)
     body = {
         "symbol": run.symbol,
         "as_of": technical["as_of"],
@@ -71,7 +77,23 @@ def check_freshness(
         )
 
 
-def _body(dependency: Dependency) -> Mapping[str, str]:
+def check_market(dependency: Dependency, candles: Candles) -> None:
+    """Raises StaleInput when the dependency's answer is about candles that are not among these.
+
+    A slot's answer stays the slot's answer when the market is switched within it, to another file or to the
+    simulated one: a decision would mix two markets.
+    """
+    body = _body(dependency)
+    newest_ms, close = body.get("newest_candle_ms"), body.get("close")
+    if newest_ms is None or close is None or candles.holds(newest_ms, close):
+        return
+    raise StaleInput(
+        f"{dependency.kind} (run {dependency.run_id}) is about another market: its candle of {iso_utc(newest_ms)} is"
+        " not among the candles now in use (the market was switched); the next slot decides on this one"
+    )
+
+
+def _body(dependency: Dependency) -> Mapping[str, Any]:
     if dependency.body is None:
         raise InvariantViolation(f"run {dependency.run_id} ({dependency.kind}) is completed without a result")
     return dependency.body

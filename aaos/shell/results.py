@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from aaos.shell.runs import instant, plain
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from aaos.domain.decision import Adjustment
     from aaos.domain.regime import WyckoffEvent
     from aaos.domain.results import RiskLabel
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 Signal = Literal["BUY", "SELL", "HOLD"]
 _OF_DIRECTION: Mapping[str, Signal] = {"long": "BUY", "short": "SELL", "neutral": "HOLD"}
+MS_PER_S = 1000
 JSON_FIELDS = (
     "id", "run_id", "kind", "symbol", "slot", "fence", "analyzed_at", "published_at", "content_hash", "body", "inputs",
 )  # fmt: skip
@@ -89,6 +92,10 @@ class AnalysisResult(Result):
     patterns: tuple[Pattern, ...] = field(default=())
     alignment: Verdict | None = field(default=None)
     timeframes: tuple[TimeframeTrend, ...] = field(default=())
+    newest_candle: datetime | None = field(default=None)
+    close: float | None = field(default=None)
+    candles_used: int = field(default=0)
+    candles_missing: int = field(default=0)
 
     own: ClassVar[tuple[str, ...]] = ("timeframe", "direction", "score", "confidence_pct", "indicators")
 
@@ -97,8 +104,12 @@ class AnalysisResult(Result):
         from aaos.domain.signals import SignalOutput
 
         read = SignalOutput.from_dict(body)
-        parts = ("contributions", "divergences", "patterns", "alignment", "timeframes")
-        return {**_times(body), **{name: getattr(read, name) for name in parts}}
+        parts = (
+            "contributions", "divergences", "patterns", "alignment", "timeframes", "close", "candles_used",
+            "candles_missing",
+        )  # fmt: skip
+        newest = datetime.fromtimestamp(read.newest_candle_ms / MS_PER_S, UTC)
+        return {**_times(body), "newest_candle": newest, **{name: getattr(read, name) for name in parts}}
 
     @property
     def signal(self) -> Signal:
@@ -111,10 +122,38 @@ class AnalysisResult(Result):
         return self.confidence_pct / 100
 
     @property
+    def read_from(self) -> str:
+        """Returns which candles it was read from, in a few words."""
+        if self.newest_candle is None:
+            return ""
+        missing = f", {self.candles_missing} missing in gaps" if self.candles_missing else ""
+        close = "" if self.close is None else f", close {self.close:g}"
+        newest = f"newest opened {instant(self.newest_candle)}{close}"
+        return f"{self.candles_used} candles of {self.timeframe}{missing}, {newest}"
+
+    def __str__(self) -> str:
+        from aaos.shell.tables import as_text
+
+        lines = [f"{self.symbol} {self.headline}", self.read_from, as_text(contributions_table(self))]
+        return "\n".join(line for line in lines if line)
+
+    @property
     def headline(self) -> str:
         """See the base class."""
         aligned = "" if self.alignment is None else f", timeframes {self.alignment}"
         return f"{self.direction} {self.score:+.1f} of 130{aligned}"
+
+
+def contributions_table(analysis: AnalysisResult) -> Table:
+    """Returns what each contribution gave and why, and their sum."""
+    from aaos.shell.tables import table
+
+    rows = [
+        (each.name, None if each.value is None else f"{each.value:12.6g}", f"{each.points:+6.1f}", each.why)
+        for each in analysis.contributions
+    ]
+    total = f"of ±130: {analysis.direction}, confidence {analysis.confidence_pct:.0f} %"
+    return table(("contribution", "value", "points", "why"), [*rows, ("score", None, f"{analysis.score:+6.1f}", total)])
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -75,12 +75,12 @@ def climb(candles: int, per_candle: float) -> Candles:
 
 @pytest.mark.requirement("ENG-2")
 def test_a_steady_climb_is_fully_aligned_and_a_fall_against_it_is_divergent() -> None:
-    up = climb(2_000, 2e-4)
-    output = generate_signal(up, PARAMS)
+    up, params = climb(2_000, 2e-4), replace(PARAMS, alignment=AlignmentParams(timeframes=("1m", "5m", "15m")))
+    output = generate_signal(up, params)
     assert [t.timeframe for t in output.timeframes] == ["1m", "5m", "15m"]
     assert (output.alignment, {t.direction for t in output.timeframes}) == ("full", {"long"})
     turned = candles_of(np.concatenate((up.close, up.close[-1] * np.exp(-8e-4 * np.arange(1, 40)))))
-    output = generate_signal(turned, PARAMS)
+    output = generate_signal(turned, params)
     assert output.timeframes[0].direction == "short"
     assert output.timeframes[2].direction == "long"
     assert output.alignment == "divergent"

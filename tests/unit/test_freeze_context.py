@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -157,3 +158,20 @@ def test_votes_end_before_the_decision_that_waits_for_them(pipeline: Pipeline) -
     for vote in pipeline.freeze(context).feeds:
         assert vote.not_after is not None
         assert vote.not_after < decision_ends - timedelta(seconds=4 * SETTINGS.runs.sweep_s)
+
+
+@pytest.mark.requirement("D1")
+def test_an_answer_about_another_market_is_refused_although_its_slot_is_the_right_one(pipeline: Pipeline) -> None:
+    context = pipeline.tick()
+    candles = MARKET.candles("BTC/USDT", NOW, 500)
+    newest = {"newest_candle_ms": int(candles.open_time_ms[-1]), "close": float(candles.close[-1])}
+    needed = [_told_at(each, newest) for each in pipeline.runs.dependencies(context.id)]
+    freeze_context(context, needed, MARKET, pipeline.world.results, pipeline.world.clock, SETTINGS)
+    for strange in (newest | {"close": newest["close"] + 1}, newest | {"newest_candle_ms": 60_000}):
+        mixed = [needed[0], _told_at(needed[1], strange)]
+        with pytest.raises(StaleInput, match=rf"{needed[1].kind} \(run \d+\) is about another market"):
+            freeze_context(context, mixed, MARKET, pipeline.world.results, pipeline.world.clock, SETTINGS)
+
+
+def _told_at(dependency: Dependency, newest: dict[str, float]) -> Dependency:
+    return replace(dependency, body={**(dependency.body or {}), **newest})

@@ -18,7 +18,7 @@ from aaos.domain.market import (
     resample,
     timeframe_ms,
 )
-from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, UnknownSymbol
+from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, MarketGap, StaleInput, UnknownSymbol
 
 
 def broken(column: str, index: int, value: float) -> Candles:
@@ -197,6 +197,15 @@ def test_the_age_limit_of_the_newest_candle_counts_timeframes() -> None:
     assert MarketSettings(timeframe="5m", max_candle_age_timeframes=2.5).max_candle_age_ms == 750_000
 
 
+def test_a_series_holds_a_candle_with_its_close_and_no_other() -> None:
+    candles = walk(5)
+    opened_ms, close = int(candles.open_time_ms[3]), float(candles.close[3])
+    assert candles.holds(opened_ms, close)
+    assert not candles.holds(opened_ms, close + 1)
+    assert not candles.holds(opened_ms + 1, close)
+    assert not candles.holds(opened_ms + 10 * MINUTE_MS, close)
+
+
 def test_candles_missing_in_gaps_are_counted() -> None:
     rows = walk(20).rows()
     assert missing_candles(Candles.from_rows("BTC/USDT", "1m", rows)) == 0
@@ -210,9 +219,15 @@ def test_too_wide_a_gap_among_the_newest_candles_is_refused_by_name_and_an_old_o
     gap = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[150:])
     check_coverage(gap, 50, 0.2)  # all 50 newest are after it
     with pytest.raises(
-        InsufficientData,
-        match=r"50 of the newest 101 candles are missing, 20% .* between 2022-01-01T01:39:00Z and 2022-01-01T02:30",
+        MarketGap,
+        match=r"50 of the newest 101 candles are missing, 20% .* between 2022-01-01T01:39:00Z and 2022-01-01T02:30:00Z:"
+        " it goes on by itself at 2022-01-01T03:21:00Z",
     ):
         check_coverage(gap, 51, 0.2)
     few = Candles.from_rows("BTC/USDT", "1m", rows[:100] + rows[110:])
     check_coverage(few, 100, 0.2)
+
+
+def test_a_gap_in_the_market_ends_a_run_as_stale_input_does_skipped_and_not_failed() -> None:
+    assert issubclass(MarketGap, StaleInput)
+    assert issubclass(MarketGap, InsufficientData)

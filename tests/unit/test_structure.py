@@ -88,8 +88,16 @@ def test_alignment_gives_its_weight_when_all_timeframes_point_the_same_way() -> 
     full = alignment_contribution(trends, (), PARAMS)
     assert (full.points, full.why) == (-PARAMS.weight_alignment, "full: 1m short, 5m short")
     half = alignment_contribution([*trends, TimeframeTrend("15m", "neutral", 0, 0)], ("1h",), PARAMS)
-    assert half.points == pytest.approx(-PARAMS.weight_alignment * 2 / 3)
-    assert half.why.endswith("15m neutral; too few candles yet for 1h")
+    assert half.points == pytest.approx(-PARAMS.weight_alignment / 2)
+    assert half.why == "partial: 1m short, 5m short, 15m neutral; too few candles yet for 1h"
+
+
+@pytest.mark.requirement("ENG-2")
+def test_as_long_as_a_timeframe_is_unknown_agreement_is_not_full() -> None:
+    trends = [TimeframeTrend("1m", "long", 0.5, 0), TimeframeTrend("5m", "long", 0.9, 0)]
+    early = alignment_contribution(trends, ("15m", "1h"), PARAMS)
+    assert early.points == PARAMS.weight_alignment / 2
+    assert early.why.startswith("partial: 1m long, 5m long; too few candles yet for 15m, 1h")
 
 
 def test_a_weight_of_zero_switches_a_contribution_off() -> None:

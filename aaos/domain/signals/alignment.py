@@ -61,19 +61,24 @@ def trend_of(timeframe: str, momentum: float, newest_candle_ms: int, params: Ali
     return TimeframeTrend(timeframe, direction, momentum, newest_candle_ms)
 
 
-def verdict_of(trends: Sequence[TimeframeTrend]) -> Verdict | None:
-    """Full: all point the same way. Divergent: some point up, others down. Partial: the rest. None: fewer than two."""
+def verdict_of(trends: Sequence[TimeframeTrend], unknown: Sequence[str] = ()) -> Verdict | None:
+    """Full: all point the same way. Divergent: some point up, others down. Partial: the rest. None: fewer than two.
+
+    Args:
+        trends: the known timeframes'.
+        unknown: the others; as long as there is one, agreement is not full.
+    """
     if len(trends) < 2:  # noqa: PLR2004 (agreement takes two)
         return None
     directions = {trend.direction for trend in trends}
     if directions in ({"long"}, {"short"}):
-        return "full"
+        return "partial" if unknown else "full"
     return "divergent" if {"long", "short"} <= directions else "partial"
 
 
-def aligned_share(trends: Sequence[TimeframeTrend]) -> float | None:
-    """−1…1: timeframes that point up less those that point down, of all that are known; None with fewer than two."""
+def aligned_share(trends: Sequence[TimeframeTrend], unknown: Sequence[str] = ()) -> float | None:
+    """−1…1: timeframes that point up less those that point down, of all; None with fewer than two known."""
     if verdict_of(trends) is None:
         return None
     votes = [{"long": 1, "short": -1, "neutral": 0}[trend.direction] for trend in trends]
-    return sum(votes) / len(votes)
+    return sum(votes) / (len(votes) + len(unknown))

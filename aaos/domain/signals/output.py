@@ -27,7 +27,7 @@ class SignalOutput:
     `score` is the sum of the contributions' points, −130…+130; `confidence_pct` is its share of 130;
     `indicators` holds the newest figures, None where one is undefined. `divergences` and `patterns` are those
     alive at that candle; `alignment` compares `timeframes`, None with fewer than two known. `candles_missing`
-    counts the candles that gaps in the series lack.
+    counts the candles that gaps in the series lack; `close` is the newest candle's.
     """
 
     symbol: str
@@ -44,6 +44,7 @@ class SignalOutput:
     alignment: Verdict | None = None
     timeframes: tuple[TimeframeTrend, ...] = ()
     candles_missing: int = 0
+    close: float | None = None
 
     @property
     def timestamp(self) -> str:

@@ -111,6 +111,7 @@ class Moment:
     symbol: str
     timeframe: str
     newest_candle_ms: int
+    close: float
     candles_used: int
     candles_missing: int
 
@@ -119,7 +120,8 @@ def moment_of(candles: Candles, index: int) -> Moment:
     """The moment at which candle `index` was the newest."""
     newest_ms = _open_ms(candles, index)
     expected = (newest_ms - _open_ms(candles, 0)) // timeframe_ms(candles.timeframe) + 1
-    return Moment(candles.symbol, candles.timeframe, newest_ms, index + 1, expected - index - 1)
+    close = float(candles.close[index])
+    return Moment(candles.symbol, candles.timeframe, newest_ms, close, index + 1, expected - index - 1)
 
 
 def assemble(
@@ -153,9 +155,10 @@ def assemble(
         newest_candle_ms=moment.newest_candle_ms,
         divergences=divergences,
         patterns=patterns,
-        alignment=verdict_of(trends),
+        alignment=verdict_of(trends, unknown),
         timeframes=trends,
         candles_missing=moment.candles_missing,
+        close=moment.close,
     )
 
 

@@ -24,6 +24,8 @@ _MIDDLE = 50.0
 _MOMENTUM = frozenset({"macd", "ao", "ema", "obv"})
 # A range this small beside the price is rounding, not movement.
 _FLAT_RELATIVE = 1e-10
+# A share that reads as 1.00 goes without saying.
+_AS_GOOD_AS_FULL = 0.995
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ def _damped(c: Contribution, figures: Figures, p: SignalParams) -> Contribution:
         return c
     strength = min(1.0, (adx - p.adx_weak) / (p.adx_strong - p.adx_weak))
     share = 1 - strength * (1 - p.counter_trend_share)
+    if share > _AS_GOOD_AS_FULL:
+        return replace(c, points=c.points * share)
     return replace(c, points=c.points * share, why=f"{c.why}; against the trend (ADX {adx:.0f}), so × {share:.2f}")
 
 

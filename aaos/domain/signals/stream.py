@@ -129,7 +129,9 @@ class SignalStream:
     def _moment(self) -> Moment:
         first_ms, newest_ms = self._first_ms or 0, self._own.newest_ms
         expected = (newest_ms - first_ms) // self._step_ms + 1
-        return Moment(self._symbol, self._timeframe, newest_ms, self._own.count, expected - self._own.count)
+        return Moment(
+            self._symbol, self._timeframe, newest_ms, self._own.close, self._own.count, expected - self._own.count
+        )
 
     def _coarser_trends(self) -> tuple[TimeframeTrend, ...]:
         params = self._params

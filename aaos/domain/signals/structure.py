@@ -47,7 +47,7 @@ def pattern_contribution(patterns: Sequence[Pattern], params: SignalParams) -> C
 def alignment_contribution(
     trends: Sequence[TimeframeTrend], missing: Sequence[str], params: SignalParams
 ) -> Contribution:
-    """How many timeframes point up less how many point down, as a share of those that are known.
+    """How many timeframes point up less how many point down, as a share of all; unknown ones point nowhere.
 
     Args:
         trends: the known timeframes' directions.
@@ -55,12 +55,14 @@ def alignment_contribution(
         params: weights.
     """
     unknown = f"; too few candles yet for {', '.join(missing)}" if missing else ""
-    share = aligned_share(trends)
+    share = aligned_share(trends, missing)
     if share is None:
         configured = unknown or "; none coarser is configured (alignment.timeframes)"
         return Contribution("alignment", None, 0.0, f"undefined: fewer than two timeframes are known{configured}")
     said = ", ".join(f"{each.timeframe} {each.direction}" for each in trends)
-    return Contribution("alignment", share, params.weight_alignment * share, f"{verdict_of(trends)}: {said}{unknown}")
+    return Contribution(
+        "alignment", share, params.weight_alignment * share, f"{verdict_of(trends, missing)}: {said}{unknown}"
+    )
 
 
 def _counted(pattern: Pattern, params: SignalParams) -> float:
