@@ -61,8 +61,14 @@ def _choose(container: Container, files: Sequence[str], speed: float) -> None:
     settings, store = container.settings.market, container.market_store
     widest_ms = widest_slot_ms(container, speed)
     if not files and settings.source == "simulated":
+        playing = sorted(each.symbol for each in store.active_series() if each.source == "replay")
         now_ms = int(container.database.now().timestamp() * MS_PER_S)
         use_simulated(speed, now_ms, widest_ms, settings, store)
+        if playing:
+            note(
+                f"note: the replay of {', '.join(playing)} has ended, the market is the simulated one now;"
+                " name the files with --replay again to go on with it"
+            )
         return
     # Files are read and checked before the database is asked for anything: nothing is half done.
     series = load_series(files) if files else _series_in_use(container)

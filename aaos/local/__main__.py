@@ -41,7 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--replay", action="extend", nargs="+", default=[], metavar="FILE", help="candles to play (CSV or Parquet)"
     )
-    start.add_argument("--speed", type=_speed, metavar="N", help="play N minutes of candles in one (default 1)")
+    start.add_argument(
+        "--speed",
+        type=_speed,
+        default=os.environ.get("AAOS_SPEED"),
+        metavar="N",
+        help="play N minutes of candles in one (default: AAOS_SPEED, else 1)",
+    )
     start.add_argument("--flower-port", type=int, metavar="PORT", help="where Flower listens")
     start.add_argument("--fresh-ports", action="store_true", help="forget the remembered ports and pick free ones")
     stop = verbs.add_parser("down", help="stop the stack of a state directory", allow_abbrev=False)
@@ -53,9 +59,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
     if not (math.isfinite(speed) and speed > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number (--speed N, or AAOS_SPEED)")
     return speed
 
 

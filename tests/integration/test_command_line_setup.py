@@ -68,6 +68,9 @@ def test_candle_files_are_used_all_or_none(alone: Person, tmp_path: Path) -> Non
         used == alone.json("market", "show") or used[0]["market_time"] < alone.json("market", "show")[0]["market_time"]
     )
     assert alone.types("market", "use", "--replay", str(tmp_path / "no.csv"), status=1).stderr.startswith("error: ")
+    left = alone.types("market", "use")
+    assert "the replay of" in left.stderr
+    assert "has ended" in left.stderr
     back = alone.json("market", "use")
     assert {each["source"] for each in back} == {"simulated"}
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +141,13 @@ def test_a_file_to_replay_may_say_which_series_it_holds(tmp_path: Path) -> None:
     assert ReplayFile.parse(str(plain)) == ReplayFile(plain)
     assert str(ReplayFile.parse(f"BTC/USDT@1m={plain}")) == f"BTC/USDT@1m={plain}"
     assert ReplayFile.parse(str(odd)) == ReplayFile(odd)
+
+
+@pytest.mark.parametrize("words", [["up", "--speed", "fast"], ["up", "--speed", "-1"], ["up"]])
+def test_a_speed_that_is_none_is_refused_wherever_it_comes_from(tmp_path: Path, words: list[str]) -> None:
+    environment = {**os.environ, "AAOS_SPEED": "fast"}
+    command = [sys.executable, "-m", "aaos.local", *words, "--state", str(tmp_path / "state")]
+    ended = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 2
+    assert "is not a positive number (--speed N, or AAOS_SPEED)" in ended.stderr
+    assert not (tmp_path / "state").exists()
