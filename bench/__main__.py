@@ -1,4 +1,4 @@
-"""`python -m bench [throughput latency scale profile signals] [options]`: runs the named benchmarks, default all."""
+"""`python -m bench [throughput latency scale profile signals shapes] [options]`: runs those named, default all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from bench.figures import machine
 
-NAMES = ("throughput", "latency", "scale", "profile", "signals")
+NAMES = ("throughput", "latency", "scale", "profile", "signals", "shapes")
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
         "--tries", type=int, default=3, help="times a disturbed round is run again (throughput, signals)"
     )
     parser.add_argument("--no-peers", action="store_true", help="leave out everybody else's libraries and systems")
+    parser.add_argument("--data", nargs="+", default=[], metavar="FILE", help="candle files (shapes)")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:

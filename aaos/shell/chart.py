@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aaos.errors import InputError
+from aaos.errors import InputError, InsufficientData, InvalidMarketData
 from aaos.shell.connection import configuration, connect, helpful_errors
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # far less than a pixel.
 CANDLES, CANDLES_MIN, CANDLES_MAX = 240, 20, 10_000
 MS_PER_S = 1000
+# How a series is named here, in place of how a replay names it.
+_FORM = "SYM and --timeframe, as in: aaos chart BTC/USDT --timeframe 1m --file candles.csv"
+# As in BTC-USDT_1m_2022-01.csv.
+_SYMBOL_IN_NAME = re.compile(r"(?P<base>[A-Za-z0-9]+)-(?P<quote>[A-Za-z0-9]+)[-_]\d+[a-zA-Z](?![A-Za-z0-9])")
 
 
 @helpful_errors()
@@ -50,11 +55,12 @@ def chart(
 
     if not CANDLES_MIN <= candles <= CANDLES_MAX:
         raise InputError(f"candles is {candles}: draw {CANDLES_MIN} to {CANDLES_MAX}")
-    if output is not None:
-        check_output(Path(output).expanduser())
+    place = None if output is None else _expanded(output)
+    if place is not None:
+        check_output(place)
     if file is not None:
         settings = configuration()
-        series = _candles_of_file(Path(file).expanduser(), symbol, timeframe, until)
+        series = _candles_of_file(_expanded(file), symbol, timeframe, until, settings.signals.candles_needed)
     elif symbol is None:
         raise InputError("name a symbol, as in BTC/USDT, or a file of candles")
     elif timeframe is not None or until is not None:
@@ -62,16 +68,22 @@ def chart(
     else:
         settings, series = connect().settings, _candles_of_market(symbol, candles)
     analysed = _analysed(settings, series.timeframe)
-    series = series.tail(max(analysed, candles + settings.signals.candles_needed))
-    reading = read_candles(series, settings.signals, candles, analysed)
-    return write_chart(reading, _default_output(series) if output is None else Path(output).expanduser())
+    reading = read_candles(series.tail(candles + analysed), settings.signals, candles, analysed)
+    return write_chart(reading, _default_output(series) if place is None else place)
+
+
+def _expanded(given: Path | str) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # what a ~ of nobody raises
+        raise InputError(f"{given}: no user of that name has a home here; write the path from / on") from None
 
 
 def _candles_of_market(symbol: str, drawn: int) -> Candles:
-    """What `analyze` would read now, and more where more is to be drawn."""
+    """The drawn candles, and before the first of them as many as `analyze` reads, as far as they exist."""
     container = connect()
-    settings, market = container.settings, container.market
-    wanted = max(_analysed(settings, market.timeframe(symbol)), drawn + settings.signals.candles_needed)
+    market = container.market
+    wanted = drawn + _analysed(container.settings, market.timeframe(symbol))
     return market.candles(symbol, container.database.now(), wanted)
 
 
@@ -82,11 +94,39 @@ def _analysed(settings: Settings, timeframe: str) -> int:
     return candles_to_read(timeframe, settings.market.history_candles, settings.signals)
 
 
-def _candles_of_file(path: Path, symbol: str | None, timeframe: str | None, until: datetime | str | None) -> Candles:
-    from aaos.adapters.market.candle_files import read_candle_file
+def _candles_of_file(
+    path: Path, symbol: str | None, timeframe: str | None, until: datetime | str | None, needed: int
+) -> Candles:
+    """The candles of a file that had closed by then; at least as many as indicators need."""
+    from aaos.adapters.market.candle_files import FORM, read_candle_file
+    from aaos.domain.market import iso_utc
 
-    series = read_candle_file(path, symbol, timeframe).candles
-    return series if until is None else series.until(round(_instant(until).timestamp() * MS_PER_S))
+    instant = None if until is None else _instant(until)
+    _check_symbol_in_name(path, symbol)
+    try:
+        series = read_candle_file(path, symbol, timeframe).candles
+    except InvalidMarketData as error:  # its remedy is that of a replay
+        raise InvalidMarketData(str(error).replace(FORM, _FORM)) from None
+    if instant is None:
+        return series
+    cut = series.until(round(instant.timestamp() * MS_PER_S))
+    if len(cut) < needed <= len(series):
+        first_ms, enough_ms = int(series.open_time_ms[0]), int(series.close_times_ms[needed - 1])
+        raise InsufficientData(
+            f"{path}: indicators need {needed} closed candles, by {instant:%Y-%m-%dT%H:%M} there are {len(cut)}"
+            f" (the first opens at {iso_utc(first_ms)}): name {iso_utc(enough_ms)} or later with --until"
+        )
+    return cut
+
+
+def _check_symbol_in_name(path: Path, symbol: str | None) -> None:
+    """None, unless the file's name says another symbol than the one that the chart would bear."""
+    name = _SYMBOL_IN_NAME.match(path.stem)
+    if name is None or symbol is None:
+        return
+    said = f"{name['base']}/{name['quote']}".upper()
+    if said != symbol.partition(":")[0].upper():  # a derivative's candles may be in a file named by the pair alone
+        raise InputError(f"{path} holds {said} by its name, not {symbol}: leave the symbol out, or rename the file")
 
 
 def _instant(given: datetime | str) -> datetime:

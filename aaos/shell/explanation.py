@@ -166,12 +166,15 @@ def _candles(context: Link | None) -> tuple[Node, ...]:
 
 
 def _technical(body: Mapping[str, Any]) -> list[Node]:
-    missing = f", {body['candles_missing']} missing in gaps" if body.get("candles_missing") else ""
-    newest = _instant(body["newest_candle_ms"])
-    used = f"{body['candles_used']} candles of {body['timeframe']}{missing}, newest opened {newest}"
     parts = [Node(f"{each['name']:<11}{each['points']:+7.2f}  {each['why']}") for each in body["contributions"]]
     total = Node(f"score {body['score']:+.2f} of 130: {body['direction']}, confidence {body['confidence_pct']:.1f} %")
-    return [_times(body), Node(used), *parts, total]
+    return [_times(body), Node(_used(body)), *parts, total]
+
+
+def _used(body: Mapping[str, Any]) -> str:
+    missing = f", {body['candles_missing']} missing in gaps" if body.get("candles_missing") else ""
+    newest = _instant(body["newest_candle_ms"])
+    return f"{body['candles_used']} candles of {body['timeframe']}{missing}, newest opened {newest}"
 
 
 def _regime(body: Mapping[str, Any]) -> list[Node]:
@@ -179,7 +182,10 @@ def _regime(body: Mapping[str, Any]) -> list[Node]:
     # Before 0.2 the figures of all labels stood side by side.
     shown = groups or {"figures": body["evidence"]}
     parts = [Node(f"{name}: {shortened(_figures_of(part), REASONING_SHOWN_CHARS)}") for name, part in shown.items()]
-    return [_times(body), *parts, *(Node(_event(each)) for each in body.get("events", ()))]
+    events = [Node(_event(each)) for each in body.get("events", ())]
+    if body.get("events_left_out"):
+        events.append(Node(f"and {body['events_left_out']} earlier events"))
+    return [_times(body), Node(_used(body)), *parts, *events]
 
 
 def _figures_of(part: Mapping[str, Any]) -> str:

@@ -9,13 +9,22 @@ from pathlib import Path
 
 from aaos.domain.regime import RegimeParams, WyckoffEvent
 from bench.validation import charts, report
-from bench.validation.history import History, detected, instant_ms, load, looks_ahead
+from bench.validation.history import (
+    KINDS,
+    History,
+    detected,
+    differs_when_asked_rarely,
+    instant_ms,
+    load,
+    looks_ahead,
+)
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("AAOS_TEST_DATA", ROOT.parent / "shared" / "data"))
 HOURLY, MINUTES = "candles/BTC-USD_1h_2017-2019.csv", "candles/BTC-USDT_1m_2022-01.csv"
 MINUTES_USED = 10_000  # a week: enough to see degeneration
 SAMPLES, SEED = 500, 20171217
+STEP = 5  # how rarely the pipeline might ask, in candles, to see what that changes
 ZOOMS = {
     "top-2017": ("2017-12-01", "2018-01-21", "December 2017: the top"),
     "bottom-2018": ("2018-11-01", "2019-04-15", "November 2018 to April 2019: the bottom"),
@@ -42,7 +51,8 @@ def main() -> int:
         charts.draw(
             hourly, options.to / f"{name}.png", title, part, 1, events if name == "top-2017" else strong(events)
         )
-    text = report.written(hourly, minutes, ZOOMS, SAMPLES, SEED)
+    rarely = {kind: differs_when_asked_rarely(hourly, params, STEP, kind) for kind in KINDS}
+    text = report.written(hourly, minutes, ZOOMS, report.Checks(SAMPLES, SEED, STEP, rarely))
     (options.to / "regime-2017-2019.md").write_text(text, encoding="utf-8")
     return 0
 

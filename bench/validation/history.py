@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aaos.domain.market import Candles, FloatArray
-from aaos.domain.regime import RegimeOutput, RegimeParams, WyckoffEvent, detect_regime, regimes_over
+from aaos.domain.market import Candles, FloatArray, iso_utc
+from aaos.domain.regime import Labels, RegimeOutput, RegimeParams, WyckoffEvent, detect_regime, regimes_over
 
 KINDS = ("phase", "regime", "volume trend")
 LABELS = {
@@ -72,12 +72,35 @@ def load(path: Path, symbol: str, timeframe: str) -> Candles:
 
 
 def detected(candles: Candles, params: RegimeParams) -> History:
+    """What is said at each candle.
+
+    Raises:
+        ValueError: gaps leave candles without an output; series of labels and candles would no longer be aligned.
+    """
     first = params.candles_needed - 1
     outputs = tuple(regimes_over(candles, params))
+    if len(outputs) != len(candles) - first:
+        raise ValueError(
+            f"{candles.symbol} from {iso_utc(int(candles.open_time_ms[0]))}: {len(candles) - first - len(outputs)} "
+            "candles"
+            " have no output for gaps before them: validate on candles without wide gaps"
+        )
     fresh = tuple(
         detect_regime(_upto(candles, end, params.window), params) for end in range(first + 1, len(candles) + 1)
     )
     return History(candles, first, outputs, fresh)
+
+
+def differs_when_asked_rarely(history: History, params: RegimeParams, step: int, kind: str) -> float:
+    """The share of every `step`-th candle's labels that change when only those candles are chained: 0…1."""
+    previous: Labels | None = None
+    differing = 0
+    asked = range(0, len(history.outputs), step)
+    for i in asked:
+        output = detect_regime(_upto(history.candles, history.first + i + 1, params.window), params, previous)
+        previous = output.labels
+        differing += label_of(output, kind) != label_of(history.outputs[i], kind)
+    return differing / len(asked)
 
 
 def looks_ahead(history: History, params: RegimeParams, samples: int, seed: int) -> list[int]:

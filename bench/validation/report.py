@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from aaos.domain.market import missing_candles
 from aaos.domain.regime import WyckoffEvent
 from bench.validation import verdict
 from bench.validation.history import KINDS, LABELS, History, episodes, instant_ms, utc
@@ -25,15 +27,26 @@ SLOPE_WINDOW = 50
 Zooms = Mapping[str, tuple[str, str, str]]
 
 
-def written(hourly: History, minutes: History, zooms: Zooms, samples: int, seed: int) -> str:
+@dataclass(frozen=True)
+class Checks:
+    """Outputs sampled for look-ahead, the seed of everything drawn, and labels that differ when asked every `step`."""
+
+    samples: int
+    seed: int
+    step: int
+    differing: Mapping[str, float]
+
+
+def written(hourly: History, minutes: History, zooms: Zooms, checks: Checks) -> str:
     lines = [
-        *_heading(hourly, samples),
+        *_heading(hourly, checks.samples),
         *_turns(hourly, zooms),
         *_whole(hourly),
+        *_asked_rarely(checks),
         *_ranges(hourly),
-        *_after(hourly, seed),
+        *_after(hourly, checks.seed),
         *_minutes(minutes),
-        *verdict.limits(),
+        *verdict.limits(hourly),
     ]
     return "\n".join(lines) + "\n"
 
@@ -42,7 +55,8 @@ def _heading(hourly: History, samples: int) -> Iterator[str]:
     yield "# Regime and Wyckoff phase on BTC/USD, hourly, 2017–2019"
     yield (
         f"Real trades, {len(hourly.candles):,} candles from {utc(int(hourly.candles.open_time_ms[0]))} to "
-        f"{utc(int(hourly.candles.open_time_ms[-1]))} UTC, no gaps. Written by `python -m bench.validation`; the "
+        f"{utc(int(hourly.candles.open_time_ms[-1]))} UTC, {_missing(missing_candles(hourly.candles))}. "
+        "Written by `python -m bench.validation`; the "
         "parameters are those of `config/regime.yaml`. They were chosen by looking at candles before "
         f'{TUNED_UNTIL} only ("tuned", the 2017 top included); everything after ("unseen", the 2018 bottom included) '
         "was looked at only when they stood."
@@ -60,13 +74,17 @@ def _heading(hourly: History, samples: int) -> Iterator[str]:
     yield "![price over phases, regime and volume trend below](whole.png)"
 
 
+def _missing(count: int) -> str:
+    return f"{count:,} missing" if count else "none missing"
+
+
 def _turns(hourly: History, zooms: Zooms) -> Iterator[str]:
     for name, (start, end, title) in zooms.items():
         part = hourly.between(start, end)
         yield f"\n## {title}"
         yield f"![{title}]({name}.png)"
         yield ""
-        yield from verdict.of_turn(name)
+        yield from verdict.of_turn(hourly, name)
         yield ""
         yield "| from (UTC) | close | phase | confidence there | hours | regimes meanwhile |"
         yield "| --- | ---: | --- | ---: | ---: | --- |"
@@ -127,6 +145,17 @@ def _whole(hourly: History) -> Iterator[str]:
         )
 
 
+def _asked_rarely(checks: Checks) -> Iterator[str]:
+    shares = ", ".join(f"{share:.1%} of {kind}s" for kind, share in checks.differing.items())
+    yield ""
+    yield (
+        "A label rests on the one before, so labels depend on how often they are asked for. Asked only at every "
+        f"{checks.step}th candle, each with the labels of {checks.step} candles before, the answers there "
+        "differ from those "
+        f"above in {shares}."
+    )
+
+
 def _ranges(hourly: History) -> Iterator[str]:
     yield "\n## What ranges became"
     yield (
@@ -174,7 +203,9 @@ def _after(hourly: History, seed: int) -> Iterator[str]:
 def _minutes(minutes: History) -> Iterator[str]:
     yield "\n## The same on minutes"
     yield (
-        f"BTC/USDT perpetual, {len(minutes.candles):,} one-minute candles of January 2022, with the same "
+        f"BTC/USDT perpetual, {len(minutes.candles):,} one-minute candles from "
+        f"{utc(int(minutes.candles.open_time_ms[0]))} "
+        f"UTC, {_missing(missing_candles(minutes.candles))}, with the same "
         "parameters: only to "
         "see that nothing degenerates where candles are sixty times as short."
     )

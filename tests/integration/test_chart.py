@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +82,12 @@ def test_a_file_is_charted_to_an_image_without_any_server(candles: Path, tmp_pat
 @pytest.mark.requirement("ENG-2")
 def test_a_page_holds_the_chart_its_library_and_nothing_to_be_fetched(candles: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.html"
-    assert types("chart", "BTC/EUR", "--file", str(candles), "--output", str(output))[0] == 0
+    assert types("chart", "BTC/USD:USD", "--file", str(candles), "--output", str(output))[0] == 0
     page = output.read_text()
     drawn = description_in(page)
     (rows,) = [each["values"] for each in drawn["data"] if each["name"] == "candles"]
     assert len(rows) == 240
-    assert drawn["description"].startswith("BTC/EUR  1m. ")
+    assert drawn["description"].startswith("BTC/USD:USD  1m. ")
     assert "vegaEmbed" in page
     outside_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"https?:|url\(|@import", outside_scripts)
@@ -96,8 +99,8 @@ def test_the_name_of_the_output_comes_from_the_series(
     candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    status, shown, _ = types("chart", "BTC/USDT:USDT", "--file", str(candles), "--timeframe", "1m")
-    assert (status, Path(shown)) == (0, tmp_path / "BTC-USDT-USDT-1m.html")
+    status, shown, _ = types("chart", "BTC/USD:USD", "--file", str(candles), "--timeframe", "1m")
+    assert (status, Path(shown)) == (0, tmp_path / "BTC-USD-USD-1m.html")
     assert Path(shown).is_file()
 
 
@@ -142,6 +145,10 @@ def test_no_candle_after_the_instant_named_is_looked_at(candles: Path, tmp_path:
         (("--file", "CANDLES", "-o", "none/x.png"), "there is no directory"),
         (("--file", "CANDLES", "-o", "n" * 300 + ".html"), "cannot be written"),
         (("--file", "CANDLES", "--until", "2022-01-01T00:20"), "indicators need"),
+        (("--file", "CANDLES", "--until", "1970-01-01"), "name 2022-01-01T00:50:00Z or later with --until"),
+        (("--file", "CANDLES", "-o", "~nobody-here/x.html"), "write the path from / on"),
+        (("--file", "~nobody-here/x.csv"), "write the path from / on"),
+        (("BTC/EUR", "--file", "CANDLES"), "holds BTC/USD by its name, not BTC/EUR: leave the symbol out"),
         (("--file", "CANDLES", "--until", "noon"), "'noon' is no time: write it as in"),
         (("--file", "missing.csv"), "missing.csv"),
         (("--file", "CANDLES", "--timeframe", "1h"), "is not a multiple of 1h"),
@@ -158,6 +165,50 @@ def test_what_cannot_be_charted_is_said_with_a_remedy_and_leaves_no_file(
     assert told.startswith("error: ")
     assert said in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_series_in_its_name_is_refused_with_what_helps(candles: Path, tmp_path: Path) -> None:
+    odd, output = tmp_path / "odd.csv", tmp_path / "x.html"
+    odd.write_text(candles.read_text())
+    status, _, told = types("chart", "--file", str(odd), "-o", str(output))
+    assert status == 1
+    assert "write SYM and --timeframe, as in: aaos chart BTC/USDT --timeframe 1m --file" in told
+    assert types("chart", "BTC/USD", "--timeframe", "1m", "--file", str(odd), "-o", str(output))[0] == 0
+
+
+@pytest.mark.requirement("ENG-2")
+def test_the_first_drawn_candle_is_read_with_as_many_before_it_as_an_analysis_reads(tmp_path: Path) -> None:
+    from aaos.adapters.market.candle_files import read_candle_file
+    from aaos.domain.signals import SignalParams, generate_signal
+
+    path, output, drawn, analysed = tmp_path / "BTC-USD_1h_made.csv", tmp_path / "x.html", 520, 500
+    hour_ms, n = 3_600_000, drawn + analysed + 100
+    close = 100 * np.exp(np.cumsum(5e-3 * np.random.default_rng(8).normal(size=n)))
+    rows = [f"{FIRST_MS + i * hour_ms},{x},{x * 1.002},{x * 0.998},{x},{i % 7 + 1}" for i, x in enumerate(close)]
+    path.write_text("\n".join((",".join(COLUMNS), *rows)) + "\n")
+    assert types("chart", "--file", str(path), "-o", str(output), "--candles", str(drawn))[0] == 0
+    (shown,) = [each["values"] for each in description_in(output.read_text())["data"] if each["name"] == "candles"]
+    read = read_candle_file(path).candles.until(shown[0]["t"] + hour_ms).tail(analysed)
+    figures = generate_signal(read, SignalParams()).indicators
+    # An average over 50 candles has forgotten all but e^-20 of where it began 500 candles ago, and 14 % after 50.
+    for name in ("ema_slow", "rsi", "adx", "atr"):
+        assert shown[0][name] == pytest.approx(figures[name], rel=1e-7), name
+
+
+def test_an_image_fetches_nothing_whatever_its_description_names(tmp_path: Path) -> None:
+    from aaos.adapters.charts.render import png_of
+
+    # A process of its own: while it draws, the library lets no other thread of this one run.
+    words = (sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(tmp_path))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().split("port ")[1].split()[0]
+        url = f"http://127.0.0.1:{port}/rows.json"
+        with suppress(ValueError):
+            png_of({"width": 9, "height": 9, "data": [{"name": "rows", "url": url}]})
+        server.terminate()
+        _, log = server.communicate()
+    assert "GET" not in log
 
 
 def test_a_disk_that_fills_up_leaves_the_old_chart_and_nothing_else(candles: Path, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def a_pattern(c: Candles, points: tuple[int, ...] = (120, 130, 140), status: str
     newest = confirmed if status == "confirmed" else known
     pattern = Pattern("double_top", "bearish", status, turns, 0.875, newest, 99.5)  # type: ignore[arg-type]
     levels = tuple((time_of(c, i), 99.0 + i / 1000) for i in range(points[-1] + 3, points[-1] + 7))
-    return FoundPattern(pattern, known, confirmed if status == "confirmed" else None, levels)
+    last_told = confirmed if status == "confirmed" else time_of(c, -1)
+    return FoundPattern(pattern, known, confirmed if status == "confirmed" else None, levels, last_told)
 
 
 def a_reading(candles: Candles | None = None, drawn: int = 120) -> Reading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -190,6 +191,33 @@ def test_a_place_where_nothing_can_be_written_is_refused_at_once(name: str, said
     with pytest.raises(InputError, match=said):
         write_chart(a_reading(), tmp_path / name)
     assert [each.name for each in tmp_path.iterdir()] == ["dir.html"]
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("real.html")
+    written = write_chart(a_reading(), tmp_path / "link.html")
+    assert written == tmp_path / "real.html"
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_chart_may_be_read_by_those_whom_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        written = write_chart(a_reading(), tmp_path / "chart.html")
+    finally:
+        os.umask(before)
+    assert written.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "said"), [("self.html", "lead back to themselves; remove them"), ("none/x.html", "the link leads to")]
+)
+def test_a_link_that_leads_nowhere_is_refused_by_what_it_is(leads_to: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "self.html").symlink_to(leads_to)
+    with pytest.raises(InputError, match=said):
+        check_output(tmp_path / "self.html")
 
 
 def test_the_image_is_as_large_as_its_description_says() -> None:

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from chart_examples import PARAMS, a_pattern, a_reading, gapped, time_of
+from chart_examples import PARAMS, a_divergence, a_reading, gapped, time_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from market_examples import MINUTE_MS, candles_of, walk
@@ -14,6 +14,7 @@ from market_examples import MINUTE_MS, candles_of, walk
 from aaos.adapters.charts.look import price_format
 from aaos.adapters.charts.reading import read_candles
 from aaos.adapters.charts.rows import rows_of
+from aaos.domain.market import Candles
 from aaos.domain.signals import IndicatorColumns, Pattern, generate_signal
 from aaos.domain.signals.patterns import PatternPoint
 from aaos.errors import InsufficientData
@@ -111,11 +112,11 @@ def test_what_ended_before_the_first_drawn_candle_is_left_out() -> None:
     assert min(row["t"] for row in rows.pivots) >= first
 
 
-def test_labels_that_would_lie_over_each_other_get_rows_of_their_own() -> None:
-    c = gapped()
-    near = tuple(a_pattern(c, (120 + i, 130 + i, 140 + i)) for i in range(3))
-    rows = rows_of(replace(a_reading(c), patterns=near)).patterns
-    assert [row["row"] for row in rows] == [0, 1, 2]
+def test_a_pattern_that_nothing_confirmed_says_so_once_it_is_over() -> None:
+    reading = a_reading()
+    over = replace(reading.patterns[1], last_told_ms=time_of(reading.candles, -2))
+    labels = [row["label"] for row in rows_of(replace(reading, patterns=(*reading.patterns, over))).patterns]
+    assert labels == ["double top 0.88", "double top 0.88 (forming)", "double top 0.88 (never confirmed)"]
 
 
 def test_the_walk_over_the_past_keeps_when_a_pattern_was_first_known_and_when_confirmed() -> None:
@@ -130,6 +131,40 @@ def test_the_walk_over_the_past_keeps_when_a_pattern_was_first_known_and_when_co
     assert (found.first_known_ms, found.confirmed_ms) == (10, 12)
     assert found.levels == ((10, 1.0), (11, 1.1), (12, 1.2))
     assert found.pattern.status == "confirmed"
+    assert found.last_told_ms == 13
+
+
+def test_divergences_of_both_sides_over_the_same_candles_are_both_kept_as_first_told() -> None:
+    from aaos.adapters.charts.reading import _DivergenceHistory
+
+    c = gapped()
+    one = a_divergence(c, 101, 111)
+    both = [one, replace(one, side="bearish"), replace(one, kind="hidden"), replace(one, indicator="ao")]
+    history = _DivergenceHistory()
+    for _ in range(2):
+        history.see(both)
+    history.see([replace(one, strength=0.1)])
+    assert list(history.found()) == both
+
+
+@pytest.mark.requirement("ENG-2")
+def test_where_too_much_is_missing_in_small_gaps_nothing_is_drawn() -> None:
+    c = walk(300, seed=11, sigma=2e-3)
+    # Five missing after every eight from candle 150 to 200: no gap is wide, but over a fifth is missing for a while.
+    holes = np.cumsum((np.arange(300) % 8 == 0) & (np.arange(300) >= 150) & (np.arange(300) < 250)) * 5
+    c = Candles(c.symbol, c.timeframe, c.open_time_ms + MINUTE_MS * holes, c.open, c.high, c.low, c.close, c.volume)
+    refused = set()
+    for at in range(100, 300):
+        try:
+            generate_signal(c.until(time_of(c, at) + MINUTE_MS), PARAMS)
+        except InsufficientData:
+            refused.add(time_of(c, at))
+    reading = read_candles(c, PARAMS, 200)
+    levels = {ms for each in reading.patterns for ms, _ in each.levels}
+    assert len(refused) > 50
+    assert levels
+    assert not levels & refused
+    assert not {each.known_at_ms for each in reading.divergences} & refused
 
 
 @pytest.mark.requirement("ENG-2")

@@ -164,6 +164,7 @@ BROKEN_TOPS = {
     "tops too near": tops((40, 5), (50, 0), (60, 5)),
     "tops too far apart": tops((40, 5), (102, 0), (164, 5)),
     "a top between them above the second": tops((40, 5.6), (48, 0), (56, 5.3), (62, 1), (68, 5)),
+    "a top between them above the first": tops((40, 4.6), (48, 0), (56, 4.8), (62, 1), (68, 5)),
     "a higher top between them": tops((40, 5), (48, 0), (56, 5.5), (62, 1), (68, 5)),
 }
 
@@ -333,6 +334,15 @@ def test_a_longer_triangle_is_told_rather_than_the_shorter_one_inside_it() -> No
     pattern = named(knots, 95, "symmetrical_triangle")
     assert pattern is not None
     assert points_of(pattern) == [at for at, _ in touches]
+
+
+def test_a_shorter_triangle_is_told_where_the_longer_one_around_it_is_none() -> None:
+    lines = (lambda x: 12 - 0.12 * x), (lambda x: -12 + 0.12 * x)
+    touches = [(20 + x, lines[i % 2](x)) for i, x in enumerate(range(0, 73, 12))]
+    lingers = (26, touches[0][1] - 0.1)  # 0.6 ATRs above the line by then
+    knots = ((0, 0.0), (8, -3.0), touches[0], lingers, *touches[1:], (104, touches[-1][1] - 8.0))
+    told = [p for p in found(planted(knots, noise=0.0), 95) if p.name == "symmetrical_triangle"]
+    assert [points_of(p) for p in told] == [[at for at, _ in touches[1:]]]
 
 
 def test_quality_is_higher_the_more_even_the_shoulders() -> None:

@@ -97,16 +97,17 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 @pytest.mark.requirement("ENG-2")
 @given(seeds)
-@settings(max_examples=40, deadline=None)
-def test_what_is_said_to_have_been_known_at_a_candle_was_told_then(seed: int) -> None:
-    c, at = walk(300, seed), 250
-    for pattern in read(c, at):
-        then = read(c, known_at(pattern))
-        # It, or one that overlaps it and said more at the time.
-        assert any(facts(each) == facts(pattern) or points_overlap(each, pattern) for each in then)
-        assert known_at(pattern) >= points_of(pattern)[-1] + STRENGTH
-        earlier = read(c, known_at(pattern) - 1)
-        assert facts(pattern) not in [facts(each) for each in earlier]
+@settings(max_examples=25, deadline=None)
+def test_what_is_told_has_been_told_at_every_candle_since_it_was_known(seed: int) -> None:
+    c = walk(260, seed)
+    atr, pivots = true_ranges(c), find_pivots(c.high, c.low, STRENGTH)
+    before: set[tuple[object, ...]] = set()
+    for at in range(len(c)):
+        told = find_patterns(c, atr, pivots, at, EASY)
+        for pattern in told:
+            assert known_at(pattern) >= points_of(pattern)[-1] + STRENGTH
+            assert (facts(pattern) in before) == (known_at(pattern) < at)
+        before = {facts(pattern) for pattern in told}
 
 
 def facts(p: Pattern) -> tuple[object, ...]:

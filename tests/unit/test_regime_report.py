@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_regime import NARROW
+from test_regime_gaps import with_gap
+from wyckoff_examples import rough
 
-from bench.validation.history import Episode, episodes
-from bench.validation.statistics import aftermaths, ends_of_ranges, naive_slope, stability
+from bench.validation import verdict
+from bench.validation.history import Episode, detected, differs_when_asked_rarely, episodes
+from bench.validation.statistics import Aftermath, aftermaths, ends_of_ranges, naive_slope, stability
 
 HOURS = 4_000
 
@@ -59,3 +63,21 @@ def test_a_range_became_the_next_trend_whatever_unknown_lay_between() -> None:
 def test_the_baseline_is_the_sign_of_the_slope_up_to_each_candle() -> None:
     close = np.exp(np.array([0.0, 0.1, 0.2, 0.1, 0.0, -0.1]))
     assert naive_slope(close, 3) == ["flat", "flat", "up", "down", "down", "down"]
+
+
+def test_bonferroni_multiplies_by_every_difference_of_every_part() -> None:
+    parts = {part: [Aftermath("up", 9, 3, 0.1, 0.0, 0.2, p_value) for p_value in (0.01, 0.5)] for part in ("a", "b")}
+    assert "their number, 4 (Bonferroni), the smallest p is 0.04" in " ".join(verdict.of_returns(parts))
+
+
+def test_labels_asked_for_at_every_candle_do_not_differ_and_rarely_asked_ones_are_counted() -> None:
+    history = detected(rough(3, 240), NARROW)
+    assert differs_when_asked_rarely(history, NARROW, 1, "phase") == 0
+    differing = [differs_when_asked_rarely(history, NARROW, 7, kind) for kind in ("phase", "regime", "volume trend")]
+    assert all(0 <= share <= 1 for share in differing)
+    assert max(differing) > 0
+
+
+def test_a_history_with_candles_that_have_no_output_is_not_validated() -> None:
+    with pytest.raises(ValueError, match="no output for gaps"):
+        detected(with_gap(rough(3, 240), 120, 500), NARROW)

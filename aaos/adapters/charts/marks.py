@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aaos.adapters.charts import look
+from aaos.adapters.charts.labels import LABEL_PX, OFFSET_PX
 from aaos.adapters.charts.look import Spec
-from aaos.adapters.charts.panels import Panel, Series, value_domain
+from aaos.adapters.charts.panels import PRICE_PADDING, Panel, Series, value_domain
 
 _LINE_HEIGHT: Final = 14
 _NAME_X: Final = -look.GUTTER + look.MARGIN
@@ -208,15 +209,16 @@ def _pattern_marks() -> list[Spec]:
 
 def _pattern_labels() -> Spec:
     half = f"{look.LETTER_PX / 2} * length(datum.label)"
+    room, inside = "xdom[1] - xdom[0] <= datum.span_ms", "datum.m >= xdom[0] && datum.m <= xdom[1]"
     place = {
         "x": {"signal": f"clamp(scale('x', datum.m), {half}, width - {half})"},
         "y": {"scale": "y", "field": "price"},
-        "dy": {"signal": "(datum.above ? -1 : 1) * (12 + 13 * datum.row)"},
+        "dy": {"signal": f"(datum.above ? -1 : 1) * ({OFFSET_PX} + {LABEL_PX} * datum.row)"},
         "align": {"value": "center"},
         "baseline": {"signal": "datum.above ? 'bottom' : 'top'"},
         "fill": {"value": look.PATTERN},
         "fontWeight": {"value": "bold"},
-        "text": {"field": "label"},
+        "text": {"signal": f"{room} && {inside} ? datum.label : ''"},
         "tooltip": {"signal": "datum.tip"},
     }
     return {"type": "text", "name": "pattern_labels", "from": {"data": "patterns"}, "encode": {"update": place}}
@@ -343,7 +345,7 @@ def _value_scale(panel: Panel) -> Spec:
         "domain": value_domain(panel, "visible"),
         "range": [panel.height, 0],
         "zero": False,
-        "padding": 0 if fixed else (16 if panel.name == "price" else 3),
+        "padding": 0 if fixed else (PRICE_PADDING if panel.name == "price" else 3),
     }
 
 

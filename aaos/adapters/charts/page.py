@@ -17,7 +17,7 @@ from typing import Final
 
 from aaos.adapters.charts.header import titles, verdict
 from aaos.adapters.charts.look import Spec
-from aaos.adapters.charts.reading import Reading
+from aaos.adapters.charts.reading import FoundPattern, Reading
 from aaos.adapters.charts.rows import rows_of
 from aaos.domain.market import iso_utc
 
@@ -115,14 +115,21 @@ def _divergences(reading: Reading) -> str:
 
 
 def _patterns(reading: Reading) -> str:
+    newest_ms = int(reading.candles.open_time_ms[-1])
     rows = [
         (each.pattern.name.replace("_", " "), each.pattern.side, f"{each.pattern.quality:.2f}",
          iso_utc(each.pattern.points[0].time_ms), iso_utc(each.pattern.points[-1].time_ms),
-         iso_utc(each.first_known_ms), "–" if each.confirmed_ms is None else iso_utc(each.confirmed_ms))
+         iso_utc(each.first_known_ms), _confirmed(each, newest_ms))
         for each in reversed(reading.patterns)
     ]  # fmt: skip
     headings = ("pattern", "side", "quality", "from", "to", "known at the close of", "confirmed at the close of")
     return _table("Patterns, the newest first", headings, rows)
+
+
+def _confirmed(each: FoundPattern, newest_ms: int) -> str:
+    if each.confirmed_ms is not None:
+        return iso_utc(each.confirmed_ms)
+    return "not yet" if each.last_told_ms >= newest_ms else "never"
 
 
 def _table(

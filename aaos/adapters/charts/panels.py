@@ -47,6 +47,7 @@ class Panel:
 
 
 PRICE_HEIGHT, VOLUME_HEIGHT, WIDE, NARROW = 380, 56, 84, 62
+PRICE_PADDING = 16  # above the highest and below the lowest price
 _PERCENT, _MINUS_PERCENT = (0.0, 100.0), (-100.0, 0.0)
 
 

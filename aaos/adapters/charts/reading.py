@@ -22,7 +22,7 @@ from aaos.errors import InsufficientData
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundPattern:
-    """A pattern as it was last seen, when it was first seen, when it was confirmed, and until when it lived.
+    """A pattern as it was last told, when it was first known, when it was confirmed, and until when it was told.
 
     Times are the open times, in ms, of the candles whose close made it so; `confirmed_ms` is None if nothing did.
     `levels` are (time, level) at every candle up to that one: the neckline or trend line as it was watched.
@@ -32,6 +32,7 @@ class FoundPattern:
     first_known_ms: int
     confirmed_ms: int | None
     levels: tuple[tuple[int, float], ...]
+    last_told_ms: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,20 +77,18 @@ def read_candles(candles: Candles, params: SignalParams, drawn: int, analysed: i
     signal = generate_signal(candles if analysed is None else candles.tail(analysed), params)
     study = study_candles(candles, params)
     first = max(0, len(candles) - drawn)
-    divergences: dict[tuple[object, ...], Divergence] = {}
-    history = _PatternHistory()
+    divergences, patterns = _DivergenceHistory(), _PatternHistory()
     for at in range(max(first, params.candles_needed - 1), len(candles)):
         if not _is_readable(candles, at, params):
             continue
-        for each in divergences_at(study, at, params):
-            divergences.setdefault((each.indicator, each.kind, each.side, each.first_ms, each.second_ms), each)
-        history.see(patterns_at(study, at, params), int(candles.open_time_ms[at]))
+        divergences.see(divergences_at(study, at, params))
+        patterns.see(patterns_at(study, at, params), int(candles.open_time_ms[at]))
     return Reading(
         candles,
         study.columns,
         study.pivots,
-        tuple(sorted(divergences.values(), key=lambda each: each.known_at_ms)),
-        history.found(),
+        divergences.found(),
+        patterns.found(),
         signal,
         params,
         first,
@@ -107,6 +106,20 @@ def _is_readable(candles: Candles, at: int, params: SignalParams) -> bool:
 
 
 @dataclass(slots=True)
+class _DivergenceHistory:
+    """Divergences by what makes them the same one; none changes once it is known."""
+
+    _seen: dict[tuple[object, ...], Divergence] = field(default_factory=dict)
+
+    def see(self, divergences: Iterable[Divergence]) -> None:
+        for each in divergences:
+            self._seen.setdefault((each.indicator, each.kind, each.side, each.first_ms, each.second_ms), each)
+
+    def found(self) -> tuple[Divergence, ...]:
+        return tuple(sorted(self._seen.values(), key=lambda each: each.known_at_ms))
+
+
+@dataclass(slots=True)
 class _PatternHistory:
     """Patterns by what makes them the same one: their name and the candles of their points."""
 
@@ -121,7 +134,7 @@ class _PatternHistory:
             levels = () if before is None else before.levels
             if confirmed_ms is None or now_ms <= confirmed_ms:
                 levels = (*levels, (now_ms, each.level))
-            self._seen[key] = FoundPattern(each, known_ms, confirmed_ms, levels)
+            self._seen[key] = FoundPattern(each, known_ms, confirmed_ms, levels, now_ms)
 
     def found(self) -> tuple[FoundPattern, ...]:
         return tuple(sorted(self._seen.values(), key=lambda each: each.first_known_ms))

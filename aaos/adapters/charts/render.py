@@ -32,8 +32,10 @@ def check_output(path: Path) -> None:
     # Not Path.is_dir: that raises on a name too long for the disk, which writing will refuse by name.
     if os.path.isdir(path):
         raise InputError(f"{path} is a directory: name a file in it")
-    if not os.path.isdir(path.parent):
-        raise InputError(f"{path}: there is no directory {path.parent}; create it, or name another")
+    target = _target(path)
+    if not os.path.isdir(target.parent):
+        link = f" (the link leads to {target})" if path.is_symlink() else ""
+        raise InputError(f"{path}: there is no directory {target.parent}{link}; create it, or name another file")
 
 
 def write_chart(reading: Reading, path: Path) -> Path:
@@ -44,14 +46,13 @@ def write_chart(reading: Reading, path: Path) -> Path:
         StartupError: the drawing library is not installed.
     """
     check_output(path)
+    target = _target(path)
     content = chart_png(reading) if path.suffix.lower() == ".png" else chart_html(reading).encode()
     try:
-        target = path.resolve()  # a link stays one: what it points at is replaced
         _replace(target, content)
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
-        why = error.strerror if isinstance(error, OSError) else error
+    except OSError as error:
         raise InputError(
-            f"{path} cannot be written ({why}): check the directory's permissions and free space,"
+            f"{path} cannot be written ({error.strerror}): check the directory's permissions and free space,"
             " or name another file with --output"
         ) from None
     return target
@@ -59,8 +60,13 @@ def write_chart(reading: Reading, path: Path) -> Path:
 
 def chart_png(reading: Reading) -> bytes:
     """The chart as an image, `look.IMAGE_SCALE` device pixels per pixel."""
-    # No addresses: the description holds all its data, and an image must not make a program call anywhere.
-    image: bytes = _library().vega_to_png(describe(reading), scale=look.IMAGE_SCALE, allowed_base_urls=[])
+    return png_of(describe(reading))
+
+
+def png_of(description: Spec) -> bytes:
+    """The image of a description, which may name no address: one that does is refused, and nothing is fetched."""
+    # No addresses: a description holds all its data, and an image must not make a program call anywhere.
+    image: bytes = _library().vega_to_png(description, scale=look.IMAGE_SCALE, allowed_base_urls=[])
     return image
 
 
@@ -87,6 +93,16 @@ def _library() -> ModuleType:
             f"charts are drawn with vl-convert-python, which cannot be loaded here ({error}): ./run up installs it"
         ) from None
     return vl_convert
+
+
+def _target(path: Path) -> Path:
+    """The file itself: a link stays one, and what it points at is replaced."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: what resolving a loop raises
+        raise InputError(f"{path}: its links lead back to themselves; remove them, or name another file") from None
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"{path!r} cannot be written ({error}): name another file") from None
 
 
 def _replace(target: Path, content: bytes) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 
-from aaos.adapters.charts import look
-from aaos.adapters.charts.panels import PRICE_HEIGHT
+from aaos.adapters.charts.labels import Row, placed
 from aaos.adapters.charts.reading import FoundPattern, Reading
 from aaos.domain.market import iso_utc, timeframe_ms
 from aaos.domain.signals import Divergence, Pivot
-
-Row = dict[str, Any]
 
 _PRICES: Final = ("open", "high", "low", "close", "volume")
 # The points that a trend line or neckline of a pattern is drawn through, by their roles.
@@ -24,9 +20,9 @@ _TREND_LINE_OF: Final = {
     "upper_touch": "upper", "lower_touch": "lower", "left_neck": "neckline", "right_neck": "neckline",
     "first_top": "tops", "second_top": "tops", "first_bottom": "bottoms", "second_bottom": "bottoms",
 }  # fmt: skip
-# Labels whose places would overlap are put in rows; a label is about so high, in pixels.
+# What a label adds while nothing confirmed the pattern, and when nothing will.
 _FORMING: Final = " (forming)"
-_LABEL_PX: Final = 14
+_NEVER: Final = " (never confirmed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,8 @@ class Rows:
 
 def rows_of(reading: Reading) -> Rows:
     """The rows of what is drawn; nothing before the first drawn candle is among them."""
-    clock = _Clock(timeframe_ms(reading.candles.timeframe), int(reading.candles.open_time_ms[reading.first]))
+    times = reading.candles.open_time_ms
+    clock = _Clock(timeframe_ms(reading.candles.timeframe), int(times[reading.first]), int(times[-1]))
     shown = [each for each in reading.patterns if clock.shows(each.pattern.points[-1].time_ms)]
     return Rows(
         candles=_candles(reading, clock),
@@ -63,7 +60,7 @@ def rows_of(reading: Reading) -> Rows:
         divergences=[_divergence(each, clock) for each in reading.divergences if clock.shows(each.second_ms)],
         pattern_lines=[row for number, each in enumerate(shown) for row in _pattern_lines(number, each, clock)],
         pattern_points=[row for each in shown for row in _pattern_points(each, clock)],
-        patterns=_in_rows([_pattern(each, clock) for each in shown], reading),
+        patterns=placed([_pattern(each, clock) for each in shown], reading),
     )
 
 
@@ -73,6 +70,7 @@ class _Clock:
 
     step_ms: int
     first_ms: int
+    newest_ms: int
 
     def middle(self, open_ms: int) -> float:
         return open_ms + self.step_ms / 2
@@ -188,11 +186,12 @@ def _pattern(each: FoundPattern, clock: _Clock) -> Row:
     times = (pattern.points[0].time_ms, pattern.points[-1].time_ms)
     known_ms = each.confirmed_ms or each.first_known_ms
     return {
-        "label": f"{pattern.name.replace('_', ' ')} {pattern.quality:.2f}" + _FORMING * (pattern.status == "forming"),
+        "label": f"{pattern.name.replace('_', ' ')} {pattern.quality:.2f}{_unconfirmed(each, clock)}",
+        "worth": [pattern.status == "confirmed", pattern.quality],
         "side": pattern.side,
         "status": pattern.status,
         "above": above,
-        "m": (clock.middle(times[0]) + clock.middle(times[1])) / 2,
+        "m": max(clock.middle(clock.first_ms), (clock.middle(times[0]) + clock.middle(times[1])) / 2),
         "m1": clock.middle(times[0]),
         "price": max(prices) if above else min(prices),
         # Where the level was at that candle; it moves on with every later one.
@@ -202,27 +201,10 @@ def _pattern(each: FoundPattern, clock: _Clock) -> Row:
     }
 
 
-def _in_rows(labels: list[Row], reading: Reading) -> list[Row]:
-    """The patterns, with the row their label goes to: as near as it can be without lying over another one."""
-    candles = reading.candles
-    times, high, low = (column[reading.first :] for column in (candles.open_time_ms, candles.high, candles.low))
-    ms_per_px = max(1.0, float(times[-1] - times[0])) / look.WIDTH
-    price_per_px = max(float(high.max() - low.min()), sys.float_info.min) / PRICE_HEIGHT
-    placed: list[Row] = []
-    for label in labels:
-        near = [
-            each for each in placed
-            if each["above"] == label["above"]
-            and abs(each["m"] - label["m"]) / ms_per_px < (_width(each) + _width(label)) / 2
-            and abs(each["price"] - label["price"]) / price_per_px < _LABEL_PX * (1 + len(placed))
-        ]  # fmt: skip
-        taken = {each["row"] for each in near}
-        placed.append({**label, "row": next(row for row in range(len(taken) + 1) if row not in taken)})
-    return placed
-
-
-def _width(label: Row) -> float:
-    return look.LETTER_PX * len(label["label"])
+def _unconfirmed(each: FoundPattern, clock: _Clock) -> str:
+    if each.pattern.status == "confirmed":
+        return ""
+    return _FORMING if each.last_told_ms >= clock.newest_ms else _NEVER
 
 
 def _pattern_tip(each: FoundPattern) -> Row:
@@ -234,5 +216,6 @@ def _pattern_tip(each: FoundPattern) -> Row:
         "points": f"{iso_utc(pattern.points[0].time_ms)} → {iso_utc(pattern.points[-1].time_ms)}",
         "first known at the close of": iso_utc(each.first_known_ms),
         "confirmed": confirmed,
+        "last told at the close of": iso_utc(each.last_told_ms),
         "level": pattern.level,
     }

@@ -33,6 +33,12 @@ class Columns:
         """The first `end` candles."""
         return Columns(self.time_ms[:end], self.high[:end], self.low[:end], self.close[:end], self.volume[:end])
 
+    def since(self, start: int) -> Columns:
+        """The candles from `start` on."""
+        return Columns(
+            self.time_ms[start:], self.high[start:], self.low[start:], self.close[start:], self.volume[start:]
+        )
+
     def mirrored(self) -> Columns:
         """The same market upside down: what rose falls by as much."""
         return Columns(self.time_ms, -self.low, -self.high, -self.close, self.volume)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aaos.domain.market import FloatArray
+from aaos.domain.market import BoolArray, FloatArray
 from aaos.domain.regime.columns import FLAT, Columns, ramp, true_ranges, windows
 from aaos.domain.regime.output import EventName, EventSide
 from aaos.domain.regime.params import EventParams
@@ -65,6 +65,7 @@ class _Tape:
     ranges: FloatArray
     atr: FloatArray  # mean true range of the `baseline` candles before
     volume_mean: FloatArray  # mean volume of the same candles
+    comparable: BoolArray  # there was a usual volume, and it is not nothing beside the candle's own
     effort: FloatArray  # mean volume of the newest `sign_window` candles
 
     @property
@@ -106,18 +107,16 @@ def _first(p: EventParams) -> int:
 
 
 def _tape(columns: Columns, p: EventParams) -> _Tape:
-    ranges = true_ranges(columns)
-    w = p.sign_window
-    effort = np.full(len(columns), np.nan)
-    effort[w - 1 :] = windows(columns.volume, w).mean(axis=1)
+    ranges, volume_mean = true_ranges(columns), _mean_before(columns.volume, p.baseline)
     return _Tape(
         _side(columns.low, columns.close, p),
         _side(-columns.high, -columns.close, p),
         columns.volume,
         ranges,
         _mean_before(ranges, p.baseline),
-        _mean_before(columns.volume, p.baseline),
-        effort,
+        volume_mean,
+        (volume_mean > 0) & (volume_mean >= FLAT * columns.volume),
+        _mean_upto(columns.volume, p.sign_window),
     )
 
 
@@ -139,7 +138,7 @@ def _demand(t: _Tape, p: EventParams) -> Iterator[Found]:
 
 def _climaxes(t: _Tape, p: EventParams) -> Iterator[Found]:
     """A wide candle on heavy volume to a new low after a decline, that closes well off its low."""
-    found = (t.volume >= p.climax_volume * t.volume_mean) & (t.volume_mean > 0) & (t.low < t.demand.floor)
+    found = (t.volume >= p.climax_volume * t.volume_mean) & t.comparable & (t.low < t.demand.floor) & (t.volume > 0)
     found &= (t.ranges >= p.climax_range_atrs * t.atr) & (t.atr > FLAT)
     for i in np.flatnonzero(found).tolist():
         decline = float((-t.supply.floor[i] - t.low[i]) / t.atr[i])
@@ -169,16 +168,19 @@ def _rally(t: _Tape, climax: Found, p: EventParams) -> Found | None:
 
 def _secondary_test(t: _Tape, climax: Found, rally: Found, p: EventParams) -> Iterator[Found]:
     """The first return into the climax's neighbourhood, on a fraction of its volume and closing above its low."""
-    zone = climax.level + p.test_zone * (rally.level - climax.level)
+    height = rally.level - climax.level
+    if height <= FLAT:  # with no share of the decline to win back, a rally need not rise
+        return
+    zone = climax.level + p.test_zone * height
     start = rally.index + 1
     end = min(len(t.close), start + p.test_window)
     touching = np.flatnonzero(t.low[start:end] <= zone)
     if not len(touching):
         return
     k = start + int(touching[0])
-    ratio = float(t.volume[k] / t.volume[climax.index])
-    if t.close[k] > climax.level and ratio <= p.test_volume:
-        depth = float((t.low[k] - climax.level) / (rally.level - climax.level))
+    volume, of_climax = float(t.volume[k]), float(t.volume[climax.index])
+    if t.close[k] > climax.level and volume <= p.test_volume * of_climax:
+        ratio, depth = volume / of_climax, float(t.low[k] - climax.level) / height
         figures = {"volume_of_climax": ratio, "depth": depth}
         yield Found("secondary_test", "demand", k, k, float(t.low[k]), 1 - ramp(ratio, 0, 1), figures)
 
@@ -186,7 +188,7 @@ def _secondary_test(t: _Tape, climax: Found, rally: Found, p: EventParams) -> It
 def _springs(t: _Tape, p: EventParams) -> Iterator[Found]:
     """A dip below a range's established low that closes back inside within `spring_return` candles."""
     floor = t.demand.floor
-    dips = (t.low < floor) & (floor == t.demand.old_floor) & (t.atr > FLAT) & (t.volume_mean > 0)
+    dips = (t.low < floor) & (floor == t.demand.old_floor) & (t.atr > FLAT)
     for i in np.flatnonzero(dips).tolist():
         spring = _spring_at(t, i, float(floor[i]), p) if i >= _first(p) else None
         if spring is not None:
@@ -205,7 +207,7 @@ def _spring_at(t: _Tape, i: int, support: float, p: EventParams) -> Found | None
     height = (-float(t.supply.floor[i]) - support) / atr
     depth = (support - float(t.low[lowest])) / atr
     is_range = bounce >= p.spring_bounce_atrs and height <= p.spring_range_atrs
-    if not is_range or depth > p.spring_depth_atrs or position < p.spring_close:
+    if not is_range or depth > p.spring_depth_atrs or position < p.spring_close or not t.comparable[lowest]:
         return None
     ratio = t.volume_ratio(lowest)
     figures = {
@@ -226,7 +228,8 @@ def _signs(t: _Tape, p: EventParams) -> Iterator[Found]:
     begin = np.maximum(np.arange(len(t.close)) - w + 1, 0)  # the advance's first candle; the range ends before it
     bottom, top, atr, base = t.demand.floor[begin], -t.supply.floor[begin], t.atr[begin], t.volume_mean[begin]
     advance, height = t.close - t.demand.near_floor, top - bottom
-    signs = (advance >= p.sign_move_atrs * atr) & (t.effort >= p.sign_volume * base) & (base > 0) & (atr > FLAT)
+    signs = (advance >= p.sign_move_atrs * atr) & (t.effort >= p.sign_volume * base) & (atr > FLAT)
+    signs &= (base > 0) & (base >= FLAT * t.effort)
     signs &= (t.close >= bottom + p.sign_position * height) & (t.demand.near_floor <= bottom + height / 2)
     for j in np.flatnonzero(signs).tolist():
         if j >= first + w and not signs[j - w : j].any():
@@ -239,9 +242,14 @@ def _signs(t: _Tape, p: EventParams) -> Iterator[Found]:
 
 def _mean_before(values: FloatArray, window: int) -> FloatArray:
     """Mean of the `window` values before each; NaN where there are fewer."""
+    return np.concatenate(([np.nan], _mean_upto(values, window)[:-1]))
+
+
+def _mean_upto(values: FloatArray, window: int) -> FloatArray:
+    """Mean of the newest `window` values at each; NaN where there are fewer."""
     means = np.full(len(values), np.nan)
-    if len(values) > window:
-        means[window:] = windows(values, window)[:-1].mean(axis=1)
+    if len(values) >= window:
+        means[window - 1 :] = windows(values, window).mean(axis=1)
     return means
 
 

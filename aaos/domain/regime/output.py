@@ -38,13 +38,17 @@ class Labels:
     regime: Regime
     phase: WyckoffPhase
     volume_trend: VolumeTrend
+    # Open time of the candle they were found at; labels from before a wide gap say nothing about what came after it.
+    found_at_ms: int | None = field(default=None, compare=False)
 
     @classmethod
     def of_body(cls, body: Mapping[str, Any]) -> Self | None:
         """The labels in a stored output, or None when it holds no such labels."""
         said = body.get("regime"), body.get("wyckoff_phase"), body.get("volume_trend")
         known = zip(said, (Regime, WyckoffPhase, VolumeTrend), strict=True)
-        return cls(*said) if all(label in get_args(kind) for label, kind in known) else None  # type: ignore[arg-type]
+        if not all(label in get_args(kind) for label, kind in known):
+            return None
+        return cls(*said, body.get("newest_candle_ms"))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class RegimeOutput:
     """The labels of one series at its newest candle, each with its confidence 0…1.
 
     `evidence` holds a group of figures per label: `{"regime": {…}, "phase": {…}, "volume": {…}}`; names that end
-    in `_ms` are open times of the candles the figures come from. `events` are the newest known, by `known_at_ms`.
+    in `_ms` are open times of the candles the figures come from. `events` are the newest known, by `known_at_ms`;
+    `events_left_out` older ones were counted, too. `candles_missing` is what gaps among the candles used lack.
     """
 
     symbol: str
@@ -68,11 +73,13 @@ class RegimeOutput:
     volume_confidence: float = 0.0
     events: tuple[WyckoffEvent, ...] = field(default=())
     close: float | None = None
+    candles_missing: int = 0
+    events_left_out: int = 0
 
     @property
     def labels(self) -> Labels:
         """What the next detection takes as `previous`."""
-        return Labels(self.regime, self.wyckoff_phase, self.volume_trend)
+        return Labels(self.regime, self.wyckoff_phase, self.volume_trend, self.newest_candle_ms)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields; every number is finite."""

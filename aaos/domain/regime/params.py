@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from aaos.errors import ConfigError
 
@@ -50,7 +50,10 @@ class EventParams:
     sign_position: Share = 0.75
 
     def __post_init__(self) -> None:
-        _at_most(self, "regime.events", "spring_gap", "lookback")
+        if self.spring_gap >= self.lookback:
+            raise ConfigError(
+                f"regime.events.spring_gap is {self.spring_gap}: allowed are 1 to {self.lookback - 1}, below lookback"
+            )
 
     @property
     def memory(self) -> int:
@@ -128,6 +131,8 @@ class RegimeParams:
     volume_rising: Annotated[float, Gt(1), Le(10)] = 1.25
     volume_declining: Annotated[float, Gt(0), Le(1)] = 0.8
     volume_stay: Annotated[float, Ge(1), Le(10)] = 1.2
+    max_missing_share: Annotated[float, Ge(0), Lt(1)] = 0.2
+    max_gap_candles: Annotated[int, Ge(0), Le(10_000)] = 12
     events: EventParams = field(default_factory=EventParams)
     phase: PhaseParams = field(default_factory=PhaseParams)
 
@@ -146,7 +151,13 @@ class RegimeParams:
             )
         if self.candles_needed > self.window:
             raise ConfigError(
-                f"regime.window is {self.window}: the periods beside it need at least {self.candles_needed} candles"
+                f"regime.window is {self.window}: the periods beside it need at least {self.candles_needed} candles;"
+                f" allowed are {self.candles_needed} to 10000"
+            )
+        if self.events.memory > self.window:
+            raise ConfigError(
+                f"regime.window is {self.window}: with regime.events as they are (baseline, lookback, what follows)"
+                f" an event looks back up to {self.events.memory} candles; allowed are {self.events.memory} to 10000"
             )
 
     @property
@@ -158,7 +169,8 @@ class RegimeParams:
             self.slope_window + self.confirm_candles,
             2 * self.volatility_window + self.confirm_candles,
             2 * self.volume_window,
-            self.phase.trend_window + self.phase.confirm_candles + 1,
+            max(self.phase.trend_window, self.phase.fresh_candles) + self.phase.confirm_candles + 1,
+            self.phase.level_candles,
         )
 
 

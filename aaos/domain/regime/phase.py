@@ -4,16 +4,17 @@ Each phase has a score 0…1, a weighted mean of named parts, so that it can be 
 
 - **distribution** (accumulation is its mirror image): a rise led up to the window's top (`prior`); the top zone was
   entered a while ago and nothing was gained since (`stop`); price has gone to and fro between the thirds of the range
-  made since (`range`); the events since speak for supply (`events`), and so does volume weighted by where candles
-  closed (`flow`). Without the rise before it there is no distribution, however much it looks like a range.
+  made since (`range`); the events since speak for supply (`events`), and so does more volume in candles that closed
+  lower than in those that closed higher (`volume`). Without the rise before it there is no distribution, however much
+  it looks like a range.
 - **markup** (markdown is its mirror image): the closes drift up (`drift`), price is near the window's top
   (`position`), and the top is recent (`fresh`).
 
 The best score is the phase if it reaches `enter`, otherwise it is unknown. The phase found last is kept down to
 `leave` unless another is better by `margin`; a range, moreover, is left for a trend only by a close beyond its bounds
-as they were `fresh_candles` ago (`beyond`), and never for the opposite kind of range. Since ranges outlive windows, the
-rise before a range found earlier counts as `carried_prior`. A change is accepted only if the candles up to
-`confirm_candles` ago called for it, too.
+as they were `fresh_candles` ago (`beyond`), and never directly for the opposite kind of range. Since ranges outlive
+windows, the rise before a range found earlier counts as `carried_prior`. A change is accepted only if the candle
+`confirm_candles` before the newest one called for it, too; those between are not asked.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from aaos.domain.regime.trend import Verdict
 
 # What shows that a range will be left, and on which side: tests of its bounds, and moves out of its other half.
 _DECISIVE: frozenset[EventName] = frozenset({"spring", "upthrust", "sign_of_strength", "sign_of_weakness"})
-# Between the two kinds of range lies a trend: one never becomes the other at once.
+# Between the two kinds of range lies a trend: one never becomes the other directly, but by way of a trend or unknown.
 _OPPOSITE: dict[WyckoffPhase | None, WyckoffPhase] = {"accumulation": "distribution", "distribution": "accumulation"}
 
 Scores = dict[WyckoffPhase, dict[str, float]]
@@ -71,6 +72,18 @@ def find_phase(
     return Verdict(label, coverage * certainty, evidence)
 
 
+def no_phase(columns: Columns, previous: WyckoffPhase | None) -> Verdict:
+    """Unknown, of no confidence: what is said of too few candles to hold a range or a leg."""
+    names: tuple[WyckoffPhase, ...] = ("distribution", "accumulation", "markup", "markdown")
+    evidence: dict[str, Any] = {
+        "scores": {name: {"score": 0.0} for name in names},
+        "newest_candle_says": "unknown",
+        "previous": previous,
+        "window_from_ms": int(columns.time_ms[0]),
+    }
+    return Verdict("unknown", 0.0, evidence)
+
+
 def _scores(columns: Columns, events: Sequence[Found], p: PhaseParams, previous: WyckoffPhase | None) -> Scores:
     upside_down = columns.mirrored()
     carried = {name: p.carried_prior if previous == name else 0.0 for name in ("distribution", "accumulation")}
@@ -104,7 +117,8 @@ def _turn(c: Columns, events: Sequence[Found], side: EventSide, p: PhaseParams, 
     start = _range_start(c, p)
     rise = float(c.high[start] - c.close[: p.level_candles].mean())
     sigma = float(np.diff(c.close).std())
-    prior = ramp(in_sigmas(rise, sigma, n), p.prior_sigmas_low, p.prior_sigmas_full)
+    sigmas = in_sigmas(rise, sigma, n)
+    prior = ramp(sigmas, p.prior_sigmas_low, p.prior_sigmas_full) if rise > FLAT else 0.0
     lost = ramp((top - float(c.close[-1])) / rise, 1.0, 1.5) if prior > 0 else 0.0
     prior = max(prior * (1 - lost), carried)
     gained = ramp(float(c.close[-1] - c.close[start]), 0.0, p.zone * height)

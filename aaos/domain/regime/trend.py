@@ -103,7 +103,7 @@ def _called_for(f: TrendFigures, p: RegimeParams, previous: Regime | None) -> Re
 
 
 def _confidence(regime: Regime, f: TrendFigures, p: RegimeParams) -> float:
-    """0.5…1: how far the figures lie inside the regime, half from its own threshold on.
+    """0.5…1: how far the figures lie inside the regime; 0.5 at the threshold at which it would be left.
 
     Trending: mean of ADX's way from leaving to 50 and the regression's R². Volatile: the rank's way from
     leaving to 1. Ranging: what is missing to a trend and to volatility, whichever is nearer.
@@ -178,7 +178,10 @@ def _volume_label(ratio: float | None, p: RegimeParams, previous: VolumeTrend | 
 
 
 def _volume_confidence(label: VolumeTrend, ratio: float | None, p: RegimeParams) -> float:
-    """0.5…1 from the threshold to twice its distance from 1; flat: by the distance to the nearer threshold."""
+    """0…1: 0.5 at the threshold to enter the label, 1 at twice that distance from a ratio of 1.
+
+    Flat: 0.5 at the nearer threshold, 1 at a ratio of 1. Below 0.5 only a label held by hysteresis; 0 without a ratio.
+    """
     if ratio is None:
         return 0.0
     rise, fall = (ratio - 1) / (p.volume_rising - 1), (1 - ratio) / max(FLAT, 1 - p.volume_declining)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aaos.domain.market import Candles, FloatArray
-from aaos.domain.signals.patterns.candidate import without_overlaps
+from aaos.domain.signals.patterns.candidate import Candidate, newest_first
 from aaos.domain.signals.patterns.converging import find_converging
 from aaos.domain.signals.patterns.params import PatternParams
 from aaos.domain.signals.patterns.reversal import find_reversals
@@ -47,5 +47,15 @@ def find_patterns(
         params: what counts as a pattern.
     """
     up, down, turns = see(candles, atr, pivots, at, params)
-    found = [*find_reversals(up, params), *find_reversals(down, params), *find_converging(up, turns, params)]
-    return tuple(candidate.told(candles) for candidate in without_overlaps(found))
+
+    def found(lasts: range) -> list[Candidate]:
+        reversals = [*find_reversals(up, lasts, params), *find_reversals(down, lasts, params)]
+        return [*reversals, *find_converging(up, turns, lasts, params)]
+
+    met = found(range(at - params.max_life, at + 1))
+    alive = [candidate for candidate in met if candidate.outcome.until >= at]
+    if not alive:  # as at most candles: then the older ones need not be looked for
+        return ()
+    met += found(range(at - params.settled_within, at - params.max_life))
+    told = (each.told(candles) for each in sorted(alive, key=newest_first) if each.is_told(met))
+    return tuple(pattern for pattern in told if pattern is not None)

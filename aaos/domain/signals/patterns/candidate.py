@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aaos.domain.market import Candles
@@ -19,24 +19,40 @@ _REVERSALS: tuple[PatternName, ...] = (
 )
 
 
+# Heights are logarithms of prices over a reference that may change with the candle: the rest of a quality is rounding.
+_QUALITY_DIGITS = 9
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pattern's turns with their roles, how it stands, its quality, and its level now as a price."""
+    """A pattern's turns with their roles, how it stood for a while, its quality, its level now as a price (if any)."""
 
     name: PatternName
     roles: Sequence[str]
     turns: Sequence[Turn]
     outcome: Outcome
     quality: float
-    level: float
+    level: float | None
 
-    def overlaps(self, other: Candidate) -> bool:
-        """Whether both read the same candles, in the same way."""
-        same = self.name == other.name if self.name in _REVERSALS else other.name not in _REVERSALS
-        return same and self.turns[0].index < other.turns[-1].index and other.turns[0].index < self.turns[-1].index
+    def is_told(self, met: Iterable[Candidate]) -> bool:
+        """Whether it is still the best reading of its candles: none it met since it became known says more.
 
-    def told(self, candles: Candles) -> Pattern:
-        """The pattern itself."""
+        Whether that one was told itself does not matter, nor whether it is alive still: so what was passed over once
+        stays passed over, and nothing is told later than it became known.
+
+        Args:
+            met: every candidate known by now that was alive at some candle since this one became known; others may be
+                among them.
+        """
+        known_at, worth = self.outcome.known_at, self._worth
+        return not any(
+            other.outcome.until >= known_at and self._overlaps(other) and other._worth > worth for other in met
+        )
+
+    def told(self, candles: Candles) -> Pattern | None:
+        """The pattern itself; None when no float holds its level."""
+        if self.level is None:
+            return None
         points = tuple(
             PatternPoint(role, int(candles.open_time_ms[turn.index]), turn.pivot.price)
             for role, turn in zip(self.roles, self.turns, strict=True)
@@ -44,17 +60,20 @@ class Candidate:
         known_at_ms = int(candles.open_time_ms[self.outcome.known_at])
         return Pattern(self.name, self.outcome.side, self.outcome.status, points, self.quality, known_at_ms, self.level)
 
+    def _overlaps(self, other: Candidate) -> bool:
+        """Whether both read the same candles, in the same way."""
+        same = self.name == other.name if self.name in _REVERSALS else other.name not in _REVERSALS
+        return same and self.turns[0].index < other.turns[-1].index and other.turns[0].index < self.turns[-1].index
 
-def without_overlaps(found: Sequence[Candidate]) -> list[Candidate]:
-    """Of candidates that overlap the one that says most (confirmed, then quality, then newest); newest known first."""
-    kept: list[Candidate] = []
-    for candidate in sorted(found, key=_worth, reverse=True):
-        if not any(candidate.overlaps(other) for other in kept):
-            kept.append(candidate)
-    return sorted(kept, key=lambda c: (-c.outcome.known_at, -c.turns[-1].index, -c.turns[0].index, c.name))
+    @property
+    def _worth(self) -> tuple[bool, float, int, int, str]:
+        """How much it says: confirmed, then quality, then newest."""
+        confirmed = self.outcome.status == "confirmed"
+        quality = round(self.quality, _QUALITY_DIGITS)
+        return confirmed, quality, self.turns[-1].index, self.turns[0].index, self.name
 
 
-def _worth(candidate: Candidate) -> tuple[bool, float, int, int, str]:
+def newest_first(candidate: Candidate) -> tuple[int, int, int, str]:
+    """Sorts the newest known first."""
     turns = candidate.turns
-    confirmed = candidate.outcome.status == "confirmed"
-    return confirmed, candidate.quality, turns[-1].index, turns[0].index, candidate.name
+    return -candidate.outcome.known_at, -turns[-1].index, -turns[0].index, candidate.name

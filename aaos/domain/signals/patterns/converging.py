@@ -58,26 +58,28 @@ class _Funnel:
         return self.end_width / (self.lower.slope - self.upper.slope)
 
 
-def find_converging(view: View, turns: Sequence[Turn], params: PatternParams) -> list[Candidate]:
-    """The longest wedge or triangle ending at each recent turn, as long as it is alive.
+def find_converging(view: View, turns: Sequence[Turn], lasts: range, params: PatternParams) -> list[Candidate]:
+    """The longest wedge or triangle ending at each turn in `lasts` that was alive when that turn was known.
 
     Args:
         view: the candles, upright.
         turns: the known pivots in view by index, highs and lows together.
+        lasts: the candles that may hold a pattern's last turn.
         params: what counts as one.
+
+    Returns:
+        One candidate for each status that it had.
     """
-    found = []
-    oldest = view.at - params.max_wait - params.max_age
-    for swings in _zigzags(turns, oldest, params):
+    found: list[Candidate] = []
+    for swings in _zigzags(turns, lasts, params):
         unit = view.unit(swings[-1])
-        candidate = None if unit is None else _longest(view, swings, unit, params)
-        if candidate is not None:
-            found.append(candidate)
+        if unit is not None:
+            found += _longest(view, swings, unit, params)
     return found
 
 
-def _zigzags(turns: Sequence[Turn], oldest: int, params: PatternParams) -> Iterator[list[Turn]]:
-    """For each turn from candle `oldest` on the swings that end there, as they were when it was known.
+def _zigzags(turns: Sequence[Turn], lasts: range, params: PatternParams) -> Iterator[list[Turn]]:
+    """For each turn in `lasts` the swings that end there, as they were when it was known.
 
     Of neighbours on one side the more extreme is the swing. The first is left out: what came before it is not in
     view, so it need not be the extreme. A candle that is both a high and a low is passed over: which came first is
@@ -94,13 +96,13 @@ def _zigzags(turns: Sequence[Turn], oldest: int, params: PatternParams) -> Itera
             swings[-1] = turn
         else:
             continue
-        if turn.index >= oldest and len(swings) > params.min_touches:
+        if turn.index in lasts and len(swings) > params.min_touches:
             yield swings[max(1, len(swings) - params.max_touches) :]
 
 
-def _longest(view: View, swings: Sequence[Turn], unit: float, params: PatternParams) -> Candidate | None:
-    """The candidate with most touches among those that end with the last swing."""
-    best = None
+def _longest(view: View, swings: Sequence[Turn], unit: float, params: PatternParams) -> Sequence[Candidate]:
+    """The pattern with most touches among those that end with the last swing and were alive once that was known."""
+    longest: Sequence[Candidate] = ()
     for touches in range(params.min_touches, len(swings) + 1):
         taken = swings[-touches:]
         span = taken[-1].index - taken[0].index
@@ -116,8 +118,8 @@ def _longest(view: View, swings: Sequence[Turn], unit: float, params: PatternPar
         start_width, end_width = (upper.at(turn.index) - lower.at(turn.index) for turn in (taken[0], taken[-1]))
         funnel = _Funnel(taken, upper, lower, start_width, end_width, residual)
         if _narrows(funnel, unit, params):
-            best = _judged(view, funnel, unit, params) or best
-    return best
+            longest = _judged(view, funnel, unit, params) or longest
+    return longest
 
 
 def _narrows(funnel: _Funnel, unit: float, params: PatternParams) -> bool:
@@ -135,22 +137,21 @@ def _narrows(funnel: _Funnel, unit: float, params: PatternParams) -> bool:
     )
 
 
-def _judged(view: View, funnel: _Funnel, unit: float, params: PatternParams) -> Candidate | None:
-    """The candidate, when it has a name, no close broke out while it formed, and it is alive."""
+def _judged(view: View, funnel: _Funnel, unit: float, params: PatternParams) -> list[Candidate]:
+    """A candidate for each status it had, when it has a name and no close broke out while it formed."""
     turns, upper, lower = funnel.turns, funnel.upper, funnel.lower
     above, below = (_trend(line.slope * funnel.span / funnel.start_width, params.flat_share) for line in (upper, lower))
     named, quality = _NAMES.get((above, below)), _quality(funnel, params)
     if named is None or quality < params.min_quality:
-        return None
+        return []
     if not contained(view, upper, lower, turns[0].index, turns[-1].index, params.break_atr * unit):
-        return None
+        return []
     name, side = named
-    outcome = follow(view, turns[-1], (upper, lower), side, unit, params, funnel.apex)
-    if outcome is None:
-        return None
-    level = view.price(_level(view, funnel, outcome.side))
     roles = [f"{'upper' if turn.pivot.side == 'high' else 'lower'}_touch" for turn in turns]
-    return None if level is None else Candidate(name, roles, turns, outcome, quality, level)
+    return [
+        Candidate(name, roles, turns, outcome, quality, view.price(_level(view, funnel, outcome.side)))
+        for outcome in follow(view, turns[-1], (upper, lower), side, unit, params, funnel.apex)
+    ]
 
 
 def _trend(rise: float, flat: float) -> int:

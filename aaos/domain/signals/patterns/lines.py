@@ -26,11 +26,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a pattern stands: its status, its side, and the candle that made the status known."""
+    """How a pattern stood for a while: status, side, the candle that made it known, and the last one it held for.
+
+    That last candle may lie after the newest one: so long it will hold if no close ends it before.
+    """
 
     status: PatternStatus
     side: PatternSide
     known_at: int
+    until: int
 
 
 def through(first: Turn, second: Turn) -> Line:
@@ -72,12 +76,13 @@ def follow(
     unit: float,
     params: PatternParams,
     apex: float = math.inf,
-) -> Outcome | None:
-    """What became of a pattern between its last turn and the view's candle; None when it is over.
+) -> tuple[Outcome, ...]:
+    """What became of a pattern up to the view's candle: forming, confirmed, or first one and then the other.
 
     A close beyond a bound by `break_atr` ATRs confirms it on the side it announces (either side when it is neutral)
     and ends it on the other. It also ends when no break came in `max_wait` candles or before the apex, and once
-    confirmed, after `max_age` candles or when a close passes the far bound as it stood at the break.
+    confirmed, after `max_age` candles or when a close passes the far bound as it stood at the break. Nothing, when it
+    was over before its last turn was known.
 
     Args:
         view: the candles.
@@ -90,10 +95,9 @@ def follow(
     """
     upper, lower = bounds
     margin = params.break_atr * unit
-    patience = min(params.max_wait, apex)
-    for i in range(last.index + 1, view.at + 1):
-        if i - last.index > patience:
-            return None
+    known_at = last.pivot.known_at
+    given_up = last.index + int(min(params.max_wait, apex))
+    for i in range(last.index + 1, min(given_up, view.at) + 1):
         close = view.closes[i - view.start]
         broken: PatternSide = "neutral"
         if close > upper.at(i) + margin:
@@ -101,17 +105,18 @@ def follow(
         elif close < lower.at(i) - margin:
             broken, far = "bearish", upper.at(i) + margin
         if broken != "neutral":
-            return _aged(view, last, i, broken, far, params) if side in ("neutral", broken) else None
-    return Outcome("forming", side, last.pivot.known_at)
+            outcomes = [Outcome("forming", side, known_at, i - 1)]
+            if side in ("neutral", broken):
+                outcomes.append(_confirmed(view, last, i, broken, far, params))
+            return tuple(each for each in outcomes if each.known_at <= each.until)
+    return (Outcome("forming", side, known_at, given_up),) if known_at <= given_up else ()
 
 
-def _aged(
-    view: View, last: Turn, broken_at: int, side: PatternSide, far: float, params: PatternParams
-) -> Outcome | None:
-    """A pattern that broke at that candle, unless it is too old by now or a later close went past the far bound."""
+def _confirmed(view: View, last: Turn, broken_at: int, side: PatternSide, far: float, params: PatternParams) -> Outcome:
+    """A pattern that broke at that candle, until it is too old or a later close goes past the far bound."""
     known_at = max(broken_at, last.pivot.known_at)
-    if view.at - known_at > params.max_age:
-        return None
-    later = view.closes[broken_at + 1 - view.start :]
-    failed = min(later, default=far) < far if side == "bullish" else max(later, default=far) > far
-    return None if failed else Outcome("confirmed", side, known_at)
+    until = min(known_at + params.max_age, last.index + params.max_life)
+    later = view.closes[broken_at + 1 - view.start : until + 1 - view.start]
+    sign = 1 if side == "bullish" else -1
+    failed = (i for i, close in enumerate(later, start=broken_at + 1) if sign * close < sign * far)
+    return Outcome("confirmed", side, known_at, next(failed, until + 1) - 1)

@@ -59,9 +59,23 @@ class PatternParams:
                 )
 
     @property
+    def max_life(self) -> int:
+        """How many candles after its last point a pattern can be alive."""
+        return self.max_wait + self.max_age
+
+    @property
+    def settled_within(self) -> int:
+        """How many candles back the last points lie that decide what is told: of the living, and of what they met.
+
+        A status became known at most the longer of `max_wait` and `max_age` candles ago, and then met patterns that
+        were alive.
+        """
+        return self.max_life + max(self.max_wait, self.max_age)
+
+    @property
     def lookback(self) -> int:
-        """How many of the newest candles may hold a living pattern's points."""
-        return self.max_span + self.max_wait + self.max_age + 1
+        """How many of the newest candles may hold a point that matters."""
+        return self.max_span + self.settled_within + 1
 
     @property
     def candles_needed(self) -> int:

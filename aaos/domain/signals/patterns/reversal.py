@@ -21,15 +21,18 @@ _TOP_ROLES = ("first_top", "valley", "second_top")
 _BOTTOM_ROLES = ("first_bottom", "peak", "second_bottom")
 
 
-def find_reversals(view: View, params: PatternParams) -> list[Candidate]:
-    """Every head and shoulders and double top alive in the view (upside down: their mirror images)."""
+def find_reversals(view: View, lasts: range, params: PatternParams) -> list[Candidate]:
+    """Every head and shoulders and double top whose last top is in `lasts` (upside down: their mirror images).
+
+    Returns:
+        One candidate for each status that each had.
+    """
     found: list[Candidate] = []
-    oldest = view.at - params.max_wait - params.max_age
     for position in range(len(view.tops) - 1, 0, -1):
         last = view.tops[position]
-        if last.index < oldest:
+        if last.index < lasts.start:
             break
-        unit = view.unit(last)
+        unit = view.unit(last) if last.index in lasts else None
         if unit is not None:
             earlier = view.tops[position - 1 :: -1]
             found += _double_tops(view, earlier, last, unit, params)
@@ -46,24 +49,22 @@ def _double_tops(
         if last.index - first.index > params.max_span or between >= last.height:
             return
         if first.height > between and last.index - first.index >= params.min_span:
-            found = _double_top(view, first, last, unit, params)
-            if found is not None:
-                yield found
+            yield from _double_top(view, first, last, unit, params)
         between = max(between, first.height)
 
 
-def _double_top(view: View, first: Turn, last: Turn, unit: float, params: PatternParams) -> Candidate | None:
+def _double_top(view: View, first: Turn, last: Turn, unit: float, params: PatternParams) -> list[Candidate]:
     valley = _lowest(view.bottoms, first.index, last.index)
     if valley is None:
-        return None
+        return []
     top = max(first.height, last.height)
     height = top - valley.height
     unequal = abs(first.height - last.height) / height if height > 0 else math.inf
     if height < params.min_height_atr * unit or unequal > params.top_tolerance:
-        return None
+        return []
     neckline, ceiling = Line(valley.index, valley.height, _FLAT), Line(last.index, top, _FLAT)
     if not _after_a_rise(view, (first, last), neckline, top, params):
-        return None
+        return []
     before, after = valley.index - first.index, last.index - valley.index
     parts = (
         1 - unequal / params.top_tolerance,
@@ -86,21 +87,19 @@ def _heads(view: View, earlier: Sequence[Turn], last: Turn, unit: float, params:
         if last.index - first.index > params.max_span or first.height >= head.height:
             return
         if first.height > between:
-            found = _head(view, (first, head, last), unit, params)
-            if found is not None:
-                yield found
+            yield from _head(view, (first, head, last), unit, params)
         between = max(between, first.height)
 
 
-def _head(view: View, tops: tuple[Turn, Turn, Turn], unit: float, params: PatternParams) -> Candidate | None:
+def _head(view: View, tops: tuple[Turn, Turn, Turn], unit: float, params: PatternParams) -> list[Candidate]:
     first, head, last = tops
     before, after = head.index - first.index, last.index - head.index
     uneven = max(before, after) / min(before, after)
     if before + after < params.min_span or uneven > params.time_ratio:
-        return None
+        return []
     left, right = _lowest(view.bottoms, first.index, head.index), _lowest(view.bottoms, head.index, last.index)
     if left is None or right is None:
-        return None
+        return []
     neckline = through(left, right)
     height = head.height - neckline.at(head.index)
     lower, higher = sorted((first.height, last.height))
@@ -109,13 +108,13 @@ def _head(view: View, tops: tuple[Turn, Turn, Turn], unit: float, params: Patter
         and head.height - higher >= params.head_atr * unit
         and lower - max(left.height, right.height) >= params.shoulder_atr * unit
     ):
-        return None
+        return []
     unequal, tilt = (higher - lower) / height, abs(neckline.slope) * (before + after) / height
     if unequal > params.shoulder_tolerance or tilt > params.neckline_tolerance:
-        return None
+        return []
     ceiling = Line(last.index, last.height, _FLAT)
     if not _after_a_rise(view, (first, last), neckline, head.height, params):
-        return None
+        return []
     parts = (
         1 - unequal / params.shoulder_tolerance,
         1 - tilt / params.neckline_tolerance,
@@ -150,21 +149,19 @@ def _judged(
     parts: Sequence[float],
     unit: float,
     params: PatternParams,
-) -> Candidate | None:
-    """The candidate, when no close broke out while it formed and it is alive; quality is the mean of its parts."""
+) -> list[Candidate]:
+    """A candidate for each status it had, when no close broke out while it formed; quality is the mean of its parts."""
     ceiling, neckline = bounds
     first, last = turns[0].index, turns[-1].index
     quality = max(0.0, min(1.0, math.fsum(parts) / len(parts)))
     above_all = Line(first, math.inf, _FLAT)
     if quality < params.min_quality or not contained(view, above_all, neckline, first, last, params.break_atr * unit):
-        return None
-    outcome = follow(view, turns[-1], (ceiling, neckline), "bearish", unit, params)
+        return []
     level = view.price(neckline.at(view.at))
-    if outcome is None or level is None:
-        return None
+    outcomes = follow(view, turns[-1], (ceiling, neckline), "bearish", unit, params)
     if view.upside_down:
-        outcome = replace(outcome, side="bullish")
-    return Candidate(name, roles, turns, outcome, quality, level)
+        outcomes = tuple(replace(outcome, side="bullish") for outcome in outcomes)
+    return [Candidate(name, roles, turns, outcome, quality, level) for outcome in outcomes]
 
 
 def _lowest(bottoms: Sequence[Turn], after: int, before: int) -> Turn | None:
