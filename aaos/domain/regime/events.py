@@ -22,6 +22,7 @@ from aaos.domain.market import BoolArray, FloatArray
 from aaos.domain.regime.columns import FLAT, Columns, ramp, true_ranges, windows
 from aaos.domain.regime.output import EventName, EventSide
 from aaos.domain.regime.params import EventParams
+from aaos.domain.signals.indicators import library
 
 _MIRROR: dict[EventName, EventName] = {
     "selling_climax": "buying_climax",
@@ -255,7 +256,7 @@ def _mean_upto(values: FloatArray, window: int) -> FloatArray:
 
 def _lowest_before(values: FloatArray, window: int, gap: int = 0) -> FloatArray:
     """The lowest of the `window` values before each, its newest `gap` left out; NaN where there are fewer."""
-    from aaos.domain.signals.ta_lib import talib
+    talib = library()
 
     lowest = np.full(len(values), np.nan)
     if len(values) > window:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,14 @@ class PriceRange(NamedTuple):
     width: FloatArray
 
 
+@cache
+def library() -> Any:
+    """TA-Lib's functions; the first call loads them."""
+    from aaos.domain.signals.ta_lib import talib
+
+    return talib
+
+
 def compute_indicators(candles: Candles, params: SignalParams) -> IndicatorColumns:
     """Every indicator's column over checked candles; all NaN where they are too few."""
     # 0/0 is how a range of zero becomes NaN; near the largest float a column ends as NaN or infinity: None.
@@ -109,8 +118,7 @@ def rsi(close: FloatArray, period: int) -> FloatArray:
 
     A price that stands still keeps its RSI, until nothing is left of the last move (`LEAST_MOVE`).
     """
-    from aaos.domain.signals.ta_lib import talib
-
+    talib = library()
     moves = close[1:] - close[:-1]
     mean_rise = talib.RMA(np.maximum(moves, 0.0), period)
     mean_move = talib.RMA(np.abs(moves), period)
@@ -133,8 +141,7 @@ def macd(close: FloatArray, fast: int, slow: int, signal: int) -> tuple[FloatArr
 
 def price_range(high: FloatArray, low: FloatArray, period: int) -> PriceRange:
     """Highest high and lowest low of the newest `period` candles."""
-    from aaos.domain.signals.ta_lib import talib
-
+    talib = library()
     highest, lowest = talib.MAX(high, period), talib.MIN(low, period)
     return PriceRange(highest, lowest, highest - lowest)
 
@@ -164,10 +171,11 @@ def stochastic(close: FloatArray, window: PriceRange, smooth_k: int, smooth_d: i
 
 def awesome_oscillator(high: FloatArray, low: FloatArray, fast: int, slow: int) -> FloatArray:
     """Awesome Oscillator, in price units: fast minus slow mean of the median price (Williams, 1995)."""
-    median = high + low
-    median /= 2
-    oscillator = window_means(median, fast)
-    oscillator -= window_means(median, slow)
+    twice_median = high + low  # halved with the sums: exact, and a column less to go through
+    oscillator = _warming_up(len(high), slow - 1)
+    if len(high) >= slow:
+        mean = _window_sums(twice_median, fast)[slow - fast :] / (2 * fast)
+        np.subtract(mean, _window_sums(twice_median, slow) / (2 * slow), out=oscillator[slow - 1 :])
     return oscillator
 
 
@@ -181,25 +189,22 @@ def bollinger(close: FloatArray, period: int, deviations: float) -> tuple[FloatA
 
 def ema(values: FloatArray, period: int) -> FloatArray:
     """Exponential moving average, α = 2/(period + 1), seeded with the first `period` values' mean."""
-    from aaos.domain.signals.ta_lib import talib
-
-    return talib.EMA(values, period)
+    averages: FloatArray = library().EMA(values, period)
+    return averages
 
 
 def on_balance_volume(close: FloatArray, volume: FloatArray) -> FloatArray:
     """On-Balance Volume, in volume units, 0 at the first candle (Granville, 1963)."""
-    from aaos.domain.signals.ta_lib import talib
-
     from_zero = volume.copy()
     from_zero[:1] = 0  # where TA-Lib starts with the first candle's volume, whichever way that candle went
-    return talib.OBV(close, from_zero)
+    balance: FloatArray = library().OBV(close, from_zero)
+    return balance
 
 
 def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray, period: int) -> FloatArray:
     """Average True Range, in price units (Wilder, 1978)."""
-    from aaos.domain.signals.ta_lib import talib
-
-    return talib.ATR(high, low, close, period)
+    ranges: FloatArray = library().ATR(high, low, close, period)
+    return ranges
 
 
 def average_directional_index(high: FloatArray, low: FloatArray, close: FloatArray, period: int) -> FloatArray:
@@ -208,8 +213,7 @@ def average_directional_index(high: FloatArray, low: FloatArray, close: FloatArr
     Seeded with the first `period` moves, as in Wilder's book; TA-Lib seeds with one fewer, which it takes some 300
     candles to forget. The true range of +DI and −DI cancels out of DX. No direction counts as a DX of 0.
     """
-    from aaos.domain.signals.ta_lib import talib
-
+    talib = library()
     up = talib.RMA(talib.PLUS_DM(high, low, 1), period)
     down = talib.RMA(talib.MINUS_DM(high, low, 1), period)
     both = up + down
@@ -217,7 +221,8 @@ def average_directional_index(high: FloatArray, low: FloatArray, close: FloatArr
     strength /= both
     strength[both <= close * LEAST_MOVE] = 0.0
     strength *= 100
-    return talib.RMA(strength, period)
+    index: FloatArray = talib.RMA(strength, period)
+    return index
 
 
 def window_means(values: FloatArray, period: int) -> FloatArray:
