@@ -203,8 +203,9 @@ def _summed(value: Any) -> Any:
 
 def _event(event: Mapping[str, Any]) -> str:
     name = event["name"].replace("_", " ")
-    known = f"known from {_instant(event['known_at_ms'])}"
-    return f"{name} of {_instant(event['time_ms'])} at {event['price']:g}, strength {event['strength']:.2f}, {known}"
+    later = event["known_at_ms"] != event["time_ms"]
+    known = f", known from {_instant(event['known_at_ms'])}" if later else ""
+    return f"{name} of {_instant(event['time_ms'])} at {event['price']:g}, strength {event['strength']:.2f}{known}"
 
 
 def _context(body: Mapping[str, Any]) -> list[Node]:
