@@ -184,6 +184,17 @@ def check_symbol(symbol: str) -> str:
     raise UnknownSymbol(f"{symbol!r} is not a symbol: {hint}")
 
 
+def unlisted(symbol: str, listed: Sequence[str]) -> str:
+    """What to say of a symbol that a market does not list: `btc/usdt` and `BTCUSDT` probably mean BTC/USDT."""
+    meant = [each for each in listed if _letters(each) == _letters(symbol)]
+    hint = f"did you mean {meant[0]}? " if meant else ""
+    return f"no symbol {symbol!r} in this market; {hint}it has: {', '.join(listed)}"
+
+
+def _letters(symbol: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", symbol.upper())
+
+
 @dataclass(frozen=True, slots=True)
 class CandleFault:
     """The first thing wrong with a series: which candle, what, and what to do about it."""

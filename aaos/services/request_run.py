@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from aaos.domain.market import unlisted
 from aaos.errors import InputError, UnknownKind, UnknownSymbol
 from aaos.ports import Hints, MarketData, RunStore
 from aaos.services.tick_schedule import STAGES, new_run
@@ -87,4 +88,4 @@ def _check(kind: str, symbol: str, settings: Settings, market: MarketData) -> No
         raise UnknownKind(f"{kind!r} cannot be requested; these can: {known}")
     known_symbols = market.symbols()
     if symbol not in known_symbols:
-        raise UnknownSymbol(f"no symbol {symbol!r} in this market; it has: {', '.join(known_symbols)}")
+        raise UnknownSymbol(unlisted(symbol, known_symbols))

@@ -173,5 +173,6 @@ def _refuse_unknown(symbol: str | None, container: Container) -> None:
         return
     known = container.market.symbols()
     if symbol not in known:
-        raise UnknownSymbol(f"no symbol {symbol!r} in this market, and nothing is stored of it; it has: "
-                            f"{', '.join(known)}")  # fmt: skip
+        from aaos.domain.market import unlisted
+
+        raise UnknownSymbol(f"{unlisted(symbol, known)}; nothing is stored of it either")

@@ -17,6 +17,7 @@ from aaos.domain.market import (
     missing_candles,
     resample,
     timeframe_ms,
+    unlisted,
 )
 from aaos.errors import ConfigError, InsufficientData, InvalidMarketData, MarketGap, StaleInput, UnknownSymbol
 
@@ -195,6 +196,12 @@ def test_unusable_market_settings_are_refused_by_name(changes: dict[str, object]
 
 def test_the_age_limit_of_the_newest_candle_counts_timeframes() -> None:
     assert MarketSettings(timeframe="5m", max_candle_age_timeframes=2.5).max_candle_age_ms == 750_000
+
+
+@pytest.mark.parametrize("slip", ["btc/usdt", "BTCUSDT", "BTC-USDT", "btc usdt"])
+def test_a_symbol_spelt_otherwise_is_recognised(slip: str) -> None:
+    assert "did you mean BTC/USDT?" in unlisted(slip, ("BTC/USDT", "ETH/USDT"))
+    assert unlisted("XRP/USDT", ("BTC/USDT",)) == "no symbol 'XRP/USDT' in this market; it has: BTC/USDT"
 
 
 def test_a_series_holds_a_candle_with_its_close_and_no_other() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from aaos.domain.market import Candles, MarketSettings, timeframe_ms
+from aaos.domain.market import Candles, MarketSettings, timeframe_ms, unlisted
 from aaos.domain.market_clock import MarketAnchor, last_closed_open_ms, market_time_ms
 from aaos.errors import InsufficientData, StaleInput, UnknownSymbol
 
@@ -82,8 +82,7 @@ class PlayedMarket:
         for series in in_use:
             if series.symbol == symbol:
                 return series
-        known = ", ".join(series.symbol for series in in_use)
-        raise UnknownSymbol(f"no symbol {symbol!r} in this market; it has: {known}")
+        raise UnknownSymbol(unlisted(symbol, [series.symbol for series in in_use]))
 
     def _market_ms(self, series: PlayedSeries, at: datetime) -> int:
         return market_time_ms(self._book.anchors(series.source, series.symbol), round(at.timestamp() * 1000))
