@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -237,6 +238,19 @@ def first_fault(times_ms: IntArray, ohlcv: Sequence[FloatArray], tf: str) -> Can
     figures = {"o": o[i], "h": h[i], "lo": lo[i], "c": c[i], "v": v[i], "tf": tf, "step_ms": step_ms}
     text = rules[order][1].format(t=times_ms[i], before=times_ms[max(0, i - 1)], **figures)
     return CandleFault(i, text)
+
+
+def is_sound(open_: float, high: float, low: float, close: float, volume: float) -> bool:
+    """Whether one candle's figures keep the market's rules; `first_fault` says which one they break."""
+    # A NaN fails every comparison, an infinity one of them.
+    return 0 < low <= open_ <= high < math.inf and low <= close <= high and 0 <= volume < math.inf
+
+
+def first_since_gap(c: Candles, max_gap: int) -> IntArray:
+    """For each candle (n,) the index of the first one since the newest gap of more than `max_gap` missing candles."""
+    steps = np.diff(c.open_time_ms, prepend=c.open_time_ms[:1])
+    after_gap = steps > (max_gap + 1) * timeframe_ms(c.timeframe)
+    return np.maximum.accumulate(np.where(after_gap, np.arange(len(c)), 0))
 
 
 def check_candles(c: Candles) -> None:

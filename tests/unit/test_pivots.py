@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from market_examples import candles_of, walk
 
-from aaos.domain.signals.pivots import Pivot, alternating, find_pivots, known_pivots
+from aaos.domain.signals.pivots import Pivot, find_pivots
 
 ZIGZAG = np.array([1, 2, 3, 4, 3, 2, 1, 2, 3, 5, 4, 3, 2], dtype=float)
 
@@ -34,7 +34,7 @@ def test_too_short_a_series_has_no_pivot() -> None:
 @settings(max_examples=60, deadline=None)
 def test_pivots_known_at_a_candle_are_those_found_without_any_later_candle(seed: int, t: int, strength: int) -> None:
     c = walk(200, seed)
-    with_hindsight = known_pivots(find_pivots(c.high, c.low, strength), t, 200)
+    with_hindsight = tuple(p for p in find_pivots(c.high, c.low, strength) if p.known_at <= t)
     at_the_time = find_pivots(c.high[: t + 1], c.low[: t + 1], strength)
     assert with_hindsight == at_the_time
 
@@ -64,18 +64,6 @@ def test_an_undefined_price_keeps_its_neighbours_from_being_pivots(hole: int) ->
     torn = ZIGZAG.copy()
     torn[hole] = np.nan
     assert [p.index for p in find_pivots(torn, torn, 3)] == [9]
-
-
-def test_pivots_older_than_the_lookback_are_left_out() -> None:
-    pivots = find_pivots(ZIGZAG, ZIGZAG, 3)
-    assert known_pivots(pivots, 12, 4) == known_pivots(pivots, 12, 6) == pivots[2:]
-    assert known_pivots(pivots, 12, 7) == pivots[1:]
-    assert known_pivots(pivots, 11, 100) == pivots[:2]
-
-
-def test_a_zigzag_keeps_the_more_extreme_of_neighbours_on_the_same_side() -> None:
-    pivots = [Pivot(1, "high", 5, 2), Pivot(3, "high", 7, 4), Pivot(5, "low", 2, 6), Pivot(8, "low", 3, 9)]
-    assert [p.index for p in alternating(pivots)] == [3, 5]
 
 
 def test_candles_without_movement_have_no_pivots() -> None:

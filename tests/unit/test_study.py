@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from market_examples import candles_of, walk
 
-from aaos.domain.market import Candles
+from aaos.domain.market import Candles, first_since_gap
 from aaos.domain.signals import SignalParams, generate_signal, signal_at, study_candles
 from aaos.domain.signals.pivots import Pivot
-from aaos.domain.signals.study import first_since_gap, pivots_since
+from aaos.domain.signals.study import pivots_since
 
 PARAMS = SignalParams()
 

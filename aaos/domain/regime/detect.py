@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from aaos.domain.market import Candles, check_candles, check_coverage, missing_candles, timeframe_ms
+from aaos.domain.market import Candles, check_candles, check_coverage, first_since_gap, missing_candles
 from aaos.domain.regime.columns import Columns, columns_of, figure
 from aaos.domain.regime.events import Found, find_events
 from aaos.domain.regime.output import Labels, RegimeOutput, WyckoffEvent
@@ -109,7 +107,7 @@ def _is_covered(window: Candles, params: RegimeParams) -> bool:
 
 def _detect(window: Candles, params: RegimeParams, previous: Labels | None) -> RegimeOutput:
     n = len(window)
-    start = _first_since_gap(window, params.max_gap_candles)
+    start = int(first_since_gap(window, params.max_gap_candles)[-1])
     read, stretch = (_slice(window, first, n) for first in (min(start, n - params.candles_needed), start))
     columns = columns_of(read)
     kept = _still_valid(previous, read)
@@ -146,12 +144,6 @@ def _phase(
     if len(stretch) < params.candles_needed:
         return no_phase(columns, before), events
     return find_phase(columns, events, params.phase, before, len(stretch) / params.window), events
-
-
-def _first_since_gap(window: Candles, max_gap: int) -> int:
-    """Index of the first candle after the newest gap of more than `max_gap` missing candles; 0 without one."""
-    wide = np.flatnonzero(np.diff(window.open_time_ms) > (max_gap + 1) * timeframe_ms(window.timeframe))
-    return int(wide[-1]) + 1 if len(wide) else 0
 
 
 def _still_valid(previous: Labels | None, read: Candles) -> Labels | None:

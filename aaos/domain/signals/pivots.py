@@ -7,7 +7,6 @@ divergences and patterns, whose points they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
@@ -43,22 +42,6 @@ def find_pivots(high: FloatArray, low: FloatArray, strength: int) -> tuple[Pivot
     highs = [Pivot(i, "high", float(high[i]), i + strength) for i in _peaks(high, strength).tolist()]
     lows = [Pivot(i, "low", float(low[i]), i + strength) for i in _peaks(-low, strength).tolist()]
     return tuple(sorted(highs + lows, key=attrgetter("index")))  # stable: highs stay first
-
-
-def known_pivots(pivots: Sequence[Pivot], at: int, lookback: int) -> tuple[Pivot, ...]:
-    """The pivots known at candle `at` that lie on one of the newest `lookback` candles up to it, oldest first."""
-    return tuple(p for p in pivots if p.known_at <= at and p.index > at - lookback)
-
-
-def alternating(pivots: Sequence[Pivot]) -> tuple[Pivot, ...]:
-    """The pivots as a zigzag: of neighbours on the same side only the more extreme, the first of equals, is kept."""
-    turns: list[Pivot] = []
-    for pivot in pivots:
-        if not turns or turns[-1].side != pivot.side:
-            turns.append(pivot)
-        elif pivot.price > turns[-1].price if pivot.side == "high" else pivot.price < turns[-1].price:
-            turns[-1] = pivot
-    return tuple(turns)
 
 
 def _peaks(values: FloatArray, strength: int) -> IntArray:

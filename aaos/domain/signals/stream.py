@@ -7,7 +7,6 @@ patterns, which look back a bounded number of candles, a window of just those. T
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
 from collections import deque
@@ -16,7 +15,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from aaos.domain.candle_aggregator import CandleAggregator, Row
-from aaos.domain.market import COLUMNS, Candles, FloatArray, check_candles, check_coverage, timeframe_ms
+from aaos.domain.market import (
+    COLUMNS,
+    Candles,
+    FloatArray,
+    check_candles,
+    check_coverage,
+    first_since_gap,
+    is_sound,
+    timeframe_ms,
+)
 from aaos.domain.signals.alignment import TimeframeTrend, coarser_timeframes, is_covered, trend_of
 from aaos.domain.signals.divergence import find_divergences
 from aaos.domain.signals.output import SignalOutput
@@ -26,7 +34,7 @@ from aaos.domain.signals.pivots import find_pivots
 from aaos.domain.signals.read import Moment, assemble, obv_share, signed_volume
 from aaos.domain.signals.score import Contribution, momentum_contributions, momentum_share, score_figures
 from aaos.domain.signals.streaming import IndicatorStream, IndicatorValues
-from aaos.domain.signals.study import first_since_gap, pivots_since
+from aaos.domain.signals.study import pivots_since
 from aaos.errors import InsufficientData, InvalidMarketData
 
 # The year 9999: what a calendar can still show.
@@ -117,12 +125,11 @@ class SignalStream:
                 f" {self._own.newest_ms} ms before it: feed each candle once, the oldest first"
             )
         opened_ms, opening, high, low, closing, volume = row
-        inside = 0 < low <= opening <= high < math.inf and low <= closing <= high and 0 <= volume < math.inf
         if not 0 <= opened_ms <= _LATEST_MS:
             raise InvalidMarketData(
                 f"{self._symbol} {self._timeframe}: candle of {opened_ms} ms: open times are milliseconds since 1970"
             )
-        if not inside or opened_ms % self._step_ms:
+        if not is_sound(opening, high, low, closing, volume) or opened_ms % self._step_ms:
             check_candles(Candles.from_rows(self._symbol, self._timeframe, [row]))  # says what is wrong with it
         return row
 

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from aaos.domain.market import is_sound
 from aaos.domain.signals.indicators import LEAST_MOVE
 from aaos.domain.signals.params import SignalParams
 from aaos.errors import InvalidMarketData
@@ -90,8 +91,7 @@ class IndicatorStream:
         Raises:
             InvalidMarketData: when the candle is malformed; it is not taken in, the stream goes on as before it.
         """
-        # A NaN fails every comparison, an infinity one of them.
-        if not (0 < low <= open_ <= high < math.inf and low <= close <= high and 0 <= volume < math.inf):
+        if not is_sound(open_, high, low, close, volume):
             raise InvalidMarketData(
                 f"candle {self._candles} of the stream: open {open_}, high {high}, low {low}, close {close}, volume"
                 f" {volume}: prices must be positive and finite, high and low around open and close, volume not"

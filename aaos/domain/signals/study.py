@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-import numpy as np
-
-from aaos.domain.market import Candles, IntArray, resample, timeframe_ms
+from aaos.domain.market import Candles, IntArray, first_since_gap, resample
 from aaos.domain.signals.alignment import coarser_timeframes
 from aaos.domain.signals.indicators import IndicatorColumns, compute_indicators
 from aaos.domain.signals.params import SignalParams
@@ -47,14 +45,6 @@ def study_candles(candles: Candles, params: SignalParams) -> Study:
     pivots = find_pivots(candles.high, candles.low, params.pivot_strength)
     stretch = first_since_gap(candles, params.max_gap_candles)
     return Study(candles, columns, pivots, stretch, tuple(_coarser_studies(candles, params)))
-
-
-def first_since_gap(candles: Candles, max_gap: int) -> IntArray:
-    """For each candle (n,) the index of the first one since the newest gap of more than `max_gap` missing candles."""
-    after_gap = np.diff(candles.open_time_ms, prepend=candles.open_time_ms[:1]) > (max_gap + 1) * timeframe_ms(
-        candles.timeframe
-    )
-    return np.maximum.accumulate(np.where(after_gap, np.arange(len(candles)), 0))
 
 
 def pivots_since(pivots: Sequence[Pivot], first: int, strength: int) -> Sequence[Pivot]:
