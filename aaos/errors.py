@@ -5,9 +5,11 @@ AaosError
 │   ├── NetworkError            a peer could not be reached or hung up
 │   ├── DatabaseUnavailable     PostgreSQL is away; the work is kept
 │   ├── BrokerUnavailable       Redis/RabbitMQ is away; the run row waits in PostgreSQL
-│   ├── RateLimited             asked too often; `retry_after_s` says when
+│   ├── RateLimited             asked too often; `retry_after_s` says when; costs no attempt
 │   ├── SovereignTimeout        the model did not answer within its total deadline
-│   └── SovereignUnavailable    the model service answered 429/5xx or not at all
+│   ├── SovereignUnavailable    the model service answered 429/5xx or not at all
+│   ├── SovereignCancelled      our side gave up waiting; says nothing about the model
+│   └── ModelsUnavailable       no model may be asked now (breakers open); costs no attempt
 ├── InputError                  this run (or this request) cannot succeed; abandon it
 │   ├── UnknownSymbol / UnknownKind / UnknownRun
 │   ├── InvalidMarketData       a candle file or feed is malformed; names the place
@@ -15,7 +17,9 @@ AaosError
 │   ├── StaleInput              an input is older than its freshness contract allows
 │   │   └── MarketGap           too many of the newest candles are missing (InsufficientData as well)
 │   ├── SovereignRequestRefused the service says that our request is wrong (4xx)
-│   └── ContextTooLarge         the prompt exceeds the context cap in every tier
+│   │   └── SovereignModelMissing   it does not serve that model (404)
+│   ├── ContextTooLarge         the prompt exceeds the context cap in every tier
+│   └── BudgetReached           the token or money cap of a decision or a day is reached
 ├── ModelOutputError            the model answered, but not what was asked: fall back once
 │   └── SovereignInvalidResponse
 ├── RunTimeout                  the run's own deadline passed
@@ -32,6 +36,7 @@ border of the adapter that meets them and never travel further.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 FailureSource = Literal[
@@ -56,9 +61,15 @@ class AaosError(Exception):
 
 
 class TransientError(AaosError):
-    """Worth trying again later."""
+    """Worth trying again later.
+
+    `costs_attempt` says whether a run that ends this way has used up one of its attempts; `retry_after_s` when
+    trying again makes sense, None where nobody said.
+    """
 
     failure_source: ClassVar[FailureSource] = "network"
+    costs_attempt: ClassVar[bool] = True
+    retry_after_s: float | None = None
 
 
 class NetworkError(TransientError):
@@ -79,6 +90,7 @@ class RateLimited(TransientError):
     """Asked too often."""
 
     failure_source: ClassVar[FailureSource] = "rate_limited"
+    costs_attempt: ClassVar[bool] = False
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -86,15 +98,59 @@ class RateLimited(TransientError):
 
 
 class SovereignTimeout(TransientError):
-    """The model did not answer within the request's total deadline."""
+    """The model did not answer within the request's total deadline; `sent` is False when nothing reached it."""
 
     failure_source: ClassVar[FailureSource] = "sovereign_timeout"
 
+    def __init__(self, message: str, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
 
 class SovereignUnavailable(TransientError):
-    """The model service failed (429, 5xx, connection refused)."""
+    """The model service failed (429, 5xx, connection refused); `status` is the HTTP status, None without one.
+
+    `safe_to_retry` is whether the same question may be asked again without paying for two answers: no connection was
+    made, or the service said that it does not answer. A connection that was lost on the way may have cost an answer.
+    """
 
     failure_source: ClassVar[FailureSource] = "sovereign_error"
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        safe_to_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.safe_to_retry = status is not None if safe_to_retry is None else safe_to_retry
+
+
+class SovereignCancelled(TransientError):
+    """Our side ended the call (a stop, a time limit): the model is not to be blamed for it.
+
+    `sent` is False when nothing had reached the model.
+    """
+
+    failure_source: ClassVar[FailureSource] = "sovereign_error"
+
+    def __init__(self, message: str, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ModelsUnavailable(TransientError):
+    """No model may be asked now: the breakers of all that could answer are open."""
+
+    failure_source: ClassVar[FailureSource] = "sovereign_error"
+    costs_attempt: ClassVar[bool] = False
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class InputError(AaosError):
@@ -137,8 +193,31 @@ class SovereignRequestRefused(InputError):
     failure_source: ClassVar[FailureSource] = "sovereign_error"
 
 
+class SovereignModelMissing(SovereignRequestRefused):
+    """The model service does not serve the model it was asked for (404)."""
+
+
 class ContextTooLarge(InputError):
     """The prompt does not fit the model's context in any tier."""
+
+
+class BudgetReached(InputError):
+    """A cap on tokens or money, of one decision or of one day, leaves no room for this call.
+
+    `cap` is its name in `sovereign.budget`, `scope` what it is over (`day:2026-11-21`, `decision:17`), `spent` and
+    `wanted` are in tokens or money, as the cap is.
+    """
+
+    failure_source: ClassVar[FailureSource] = "rate_limited"
+
+    def __init__(
+        self, message: str, cap: str = "", scope: str = "", spent: float | Decimal = 0, wanted: float | Decimal = 0
+    ) -> None:
+        super().__init__(message)
+        self.cap = cap
+        self.scope = scope
+        self.spent = spent
+        self.wanted = wanted
 
 
 class ModelOutputError(AaosError):

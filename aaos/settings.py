@@ -30,7 +30,10 @@ from aaos.config_sources import (
     nearest,
     read_yaml,
 )
+from aaos.domain.calibration import CalibrationRules
+from aaos.domain.call_limits import check_largest_call
 from aaos.domain.decision import DecisionRules
+from aaos.domain.llm_budget import ModelCard, check_prices
 from aaos.domain.market import MarketSettings
 from aaos.domain.market_clock import slot_width_ms
 from aaos.domain.regime import RegimeParams
@@ -108,6 +111,8 @@ class Settings(BaseSettings):
     regime: RegimeParams = RegimeParams()
     decision: DecisionRules = DecisionRules()
     sovereign: SovereignSettings = SovereignSettings()
+    models: dict[str, ModelCard] = {}
+    calibration: CalibrationRules = CalibrationRules()
     local: LocalConfig = LocalConfig()
 
     @classmethod
@@ -148,6 +153,7 @@ class Settings(BaseSettings):
             if name not in self.kinds:
                 raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
         self._check_kinds()
+        self._check_largest_call()
         for schedule in self.schedules.values():
             slot_width_ms(schedule.every_s, self.speed)
         needed = max(self.signals.candles_needed, self.regime.candles_needed)
@@ -158,7 +164,17 @@ class Settings(BaseSettings):
             )
         if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
+        fallback = self.sovereign.fallback_model
+        asked = [voter.model for voter in self.voters.values()] + ([] if fallback is None else [fallback])
+        check_prices(self.sovereign.budget, self.models, asked)
         return self
+
+    def _check_largest_call(self) -> None:
+        asked = self.sovereign
+        places: dict[str, int | None] = {"sovereign.limits.tokens_per_minute": asked.limits.tokens_per_minute}
+        places |= {f"models.{name}.tokens_per_minute": card.tokens_per_minute for name, card in self.models.items()}
+        for place, tokens_per_minute in places.items():
+            check_largest_call(place, tokens_per_minute, asked.context_budget_tokens, asked.max_tokens)
 
     def _check_kinds(self) -> None:
         for name, schedule in self.schedules.items():

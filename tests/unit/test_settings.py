@@ -65,6 +65,18 @@ def test_time_limits_are_the_ones_asked_for() -> None:
     assert {kind: shipped.kind(kind).timeout_seconds for kind in asked} == asked
 
 
+def test_a_minute_that_cannot_hold_one_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAOS_SOVEREIGN__LIMITS__TOKENS_PER_MINUTE", "18000")
+    with pytest.raises(ConfigError, match=r"limits\.tokens_per_minute = 18000.*context_budget_tokens.*max_tokens"):
+        load_settings()
+
+
+def test_a_models_own_minute_that_cannot_hold_one_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAOS_MODELS__SOVEREIGN-7B__TOKENS_PER_MINUTE", "5000")
+    with pytest.raises(ConfigError, match=r"models\.sovereign-7b\.tokens_per_minute = 5000: must be at least"):
+        load_settings()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(Exception, match="frozen"):
         load_settings().speed = 2.0  # type: ignore[misc]

@@ -1,7 +1,4 @@
-"""What services need from the outside world; the contract of each port stands in its docstring.
-
-Adapters in memory and adapters on real servers pass the same contract tests.
-"""
+"""Ports of the pipeline: runs, results, messages, market, alerts, leases."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from typing import Any, Protocol
 
 from aaos.domain.market import Candles
 from aaos.domain.runs import ClaimedRun, ClaimRefused, Completed, Dependency, Failed, NewRun, Skipped, State
-from aaos.domain.sovereign import ModelAnswer, ModelRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,8 @@ class RunRecord:
     started_at: datetime | None
     finished_at: datetime | None
     result_id: int | None
+    due_at: datetime | None = None
+    """When a pending run may be claimed; in the future for one that was put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +163,21 @@ class RunStore(Protocol):
         """Stores a final state without a result. Raises FenceLost as `complete` does."""
         ...
 
-    def release(self, run: ClaimedRun, delay_s: float, reason: str) -> None:
-        """Puts the run back to pending, due after `delay_s`. Raises FenceLost as `complete` does."""
+    def release(self, run: ClaimedRun, delay_s: float, reason: str, *, spent: bool = True) -> bool:
+        """Puts the run back to pending, due after `delay_s`; returns False, and does nothing, when that is too late.
+
+        Too late is what no sweep would find before the run's time is over: `not_after`, or a dependent run's deadline.
+
+        Args:
+            run: the claim to be given up.
+            delay_s: seconds until it may be claimed again.
+            reason: why; shown while it waits.
+            spent: whether this attempt counts. One that does not is given back, and the run gets no new time to be
+                started by it: without a `not_after` that ends `start_within_s` after its birth.
+
+        Raises:
+            FenceLost: as `complete` does.
+        """
         ...
 
     def recover(self) -> Recovery:
@@ -302,34 +313,6 @@ class MarketData(Protocol):
 
     def market_time(self, symbol: str, at: datetime) -> datetime:
         """Returns the market's own time at a wall-clock instant (they differ in a replay)."""
-        ...
-
-
-class Sovereign(Protocol):
-    """The language-model service."""
-
-    def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Returns the answer within the total deadline, or raises from the aaos error tree."""
-        ...
-
-
-class SovereignLedger(Protocol):
-    """Every call to the model, written before it is made and after it is answered."""
-
-    def answered(self, run_id: int, request: ModelRequest) -> ModelAnswer | None:
-        """Returns an answer already paid for by an earlier attempt of this run, if there is one."""
-        ...
-
-    def begin(self, run: ClaimedRun, request: ModelRequest) -> int:
-        """Records that a call is about to be made, abandoning earlier unanswered ones; returns its id."""
-        ...
-
-    def settle(self, call_id: int, answer: ModelAnswer) -> None:
-        """Records the answer."""
-        ...
-
-    def fail(self, call_id: int, code: str, message: str) -> None:
-        """Records that the call failed."""
         ...
 
 

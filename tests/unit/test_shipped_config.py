@@ -1,4 +1,4 @@
-"""config/*.yaml of market, signals, regime and decision: what operators read is what the code takes for granted."""
+"""config/*.yaml: what operators read is what the code takes for granted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from aaos.domain.calibration import CalibrationRules
 from aaos.domain.decision import DecisionRules
 from aaos.domain.market import MarketSettings
 from aaos.domain.regime import RegimeParams
+from aaos.domain.runs import RunRules
 from aaos.domain.signals import SignalParams
+from aaos.domain.sovereign import SovereignSettings
 
 CONFIG = Path(__file__).parents[2] / "config"
 SECTIONS = {
@@ -20,6 +23,9 @@ SECTIONS = {
     "signals": SignalParams,
     "regime": RegimeParams,
     "decision": DecisionRules,
+    "runs": RunRules,
+    "sovereign": SovereignSettings,
+    "calibration": CalibrationRules,
 }
 
 
@@ -53,6 +59,10 @@ def test_unknown_keys_are_refused(section: str) -> None:
         ("regime", "volatile_enter", 1.5),
         ("decision", "min_confidence", float("nan")),
         ("decision", "fallback_multiplier", 0.0),
+        ("sovereign", "primary_time_share", 0.0),
+        ("sovereign", "breaker", {"open_s": 0}),
+        ("sovereign", "limits", {"concurrent": 0}),
+        ("sovereign", "budget", {"tokens_per_dayy": 5}),
     ],
 )
 def test_values_out_of_range_are_refused(section: str, key: str, value: object) -> None:
