@@ -19,7 +19,15 @@ from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
 from aaos.settings import settings
 from workers.events import PacedEvents
-from workers.processes import die_with_parent, is_prefork, require_shared_memory, stop_for_good
+from workers.processes import (
+    die_with_parent,
+    is_prefork,
+    is_threads,
+    require_shared_memory,
+    stop_for_good,
+    stop_threads_from_signals,
+)
+from workers.rates import SteadyRates
 
 # A header task whose run is being worked on elsewhere looks again after this long, then ever more rarely: a
 # backlog of waiting headers must not keep the broker busy. A body that is late for it is fired by the sweep.
@@ -37,6 +45,7 @@ use_kept_clients()
 app = Celery("aaos", config_source="celeryconfig", include=[f"workers.{module}" for module in MODULES])
 use_chord_backend(app, settings().redis_address)
 app.steps["consumer"].add(PacedEvents)
+app.steps["consumer"].add(SteadyRates)
 
 
 class RunTask(Task):
@@ -94,13 +103,17 @@ def pause_before_looking_again_s(retries: int) -> float:
 
 
 def run_task(kind: str) -> Callable[[Callable[..., Outcome]], RunTask]:
-    """Declares the task of a kind, with the kind's name, queue and time limits.
+    """Declares the task of a kind, with the kind's name, queue, time limits and rate limit.
 
-    Threads pools ignore time limits: work there keeps its own deadlines.
+    Threads pools ignore time limits: work there keeps its own deadlines. The rate limit is per worker process.
     """
-    timeout_s = settings().kinds[kind].timeout_seconds
+    limits = settings().kinds[kind]
     return app.task(  # type: ignore[no-any-return]
-        base=RunTask, name=kind, soft_time_limit=timeout_s, time_limit=timeout_s + HARD_LIMIT_MARGIN_S
+        base=RunTask,
+        name=kind,
+        soft_time_limit=limits.timeout_seconds,
+        time_limit=limits.timeout_seconds + HARD_LIMIT_MARGIN_S,
+        rate_limit=limits.rate_limit,
     )
 
 
@@ -113,6 +126,8 @@ def _use_our_logging(**_: Any) -> None:
 def _check_machine(sender: Any, **_: Any) -> None:
     if is_prefork(sender.pool_cls):
         require_shared_memory()
+    if is_threads(sender.pool_cls):
+        stop_threads_from_signals()
     _check_tasks()
 
 

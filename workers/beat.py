@@ -35,6 +35,7 @@ def beat_schedule(configuration: Settings) -> dict[str, dict[str, Any]]:
     sweep_s = configuration.runs.sweep_s
     entries["recover runs"] = _entry("recover_runs", sweep_s, "maintenance")
     entries["publish results"] = _entry("publish_results", sweep_s, "result_publishing")
+    entries["score votes"] = _entry("score_votes", configuration.calibration.score_every_s, "maintenance")
     return entries
 
 

@@ -31,3 +31,9 @@ def recover_runs() -> None:
     c.recover()
     for schedule in c.settings.enabled_schedules:
         pipelines.send_ticked(c, c.tick(schedule, repair=True))
+
+
+@app.task(name="score_votes")
+def score_votes() -> None:
+    """Finds out which votes were right, as far as their horizons are over."""
+    container().score_votes()

@@ -9,8 +9,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger()
+
+# Handing a task over takes microseconds; who holds the lock for this long is the interrupted main thread itself.
+HANDING_OVER_S = 0.5
 PR_SET_PDEATHSIG = 1
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 (where glibc puts POSIX semaphores; nothing is kept there)
 
@@ -44,6 +51,37 @@ def _marking(is_shutdown: threading.Event, before: Any) -> Callable[[int, Any], 
             before(number, frame)
 
     return handle
+
+
+def stop_threads_from_signals() -> None:
+    """Lets a soft stop end a threads worker whatever it was doing.
+
+    Celery stops its pool from inside the signal handler. A signal that finds the main thread handing a task to the
+    pool would wait there for a lock that the same thread holds, for ever (CPython issue 121649). Then the pool is
+    left to what comes after the handler: the worker ends, and joins its threads on the way out.
+    """
+    from celery.concurrency.thread import TaskPool
+
+    if not hasattr(TaskPool.on_stop, "__wrapped__"):
+        TaskPool.on_stop = _unless_handing_over(TaskPool.on_stop)
+
+
+def _unless_handing_over(stop: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(stop)
+    def on_stop(pool: Any) -> None:
+        lock = pool.executor._shutdown_lock
+        if not lock.acquire(timeout=HANDING_OVER_S):
+            log.warning("pool_stops_later", why="the stop came while a task was being handed to it")
+            return
+        lock.release()
+        stop(pool)
+
+    return on_stop
+
+
+def is_threads(pool: Any) -> bool:
+    """Returns whether that is Celery's pool of threads."""
+    return "thread" in str(getattr(pool, "__module__", pool))
 
 
 def is_prefork(pool: Any) -> bool:

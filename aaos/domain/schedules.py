@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
 from aaos.errors import ConfigError
 
 OnRestart = Literal["rerun", "skip", "alert"]
+RATE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?/[smh]")
+"""What Celery takes as `rate_limit`, less the forms that hide the unit or switch the limit off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Kind:
         timeout_seconds: hard limit of one attempt; for a kind with inputs, of the whole wait and work.
         max_concurrent: runs of this kind that may be running at once, over all workers.
         publish: whether results go to the stream `aaos:results:{kind}`.
+        rate_limit: Celery's own brake on a kind's messages, per worker process: `60/m`, or `/s`, `/h`; None for none.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -53,6 +57,14 @@ class Kind:
     timeout_seconds: Annotated[float, Ge(1), Le(1500)]
     max_concurrent: Annotated[int, Ge(1), Le(10_000)] = 3
     publish: bool = True
+    rate_limit: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self.rate_limit
+        if given is not None and (RATE.fullmatch(given) is None or not float(given.partition("/")[0])):
+            raise ValueError(
+                f"rate_limit = {given!r} must be a number above 0 and a unit (s, m or h), as in 60/m; null for none"
+            )
 
 
 def check_dependencies(schedules: Mapping[str, Schedule]) -> None:

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 Work = Callable[[ClaimedRun, Sequence[Dependency]], Outcome]
 REASON_MAX_CHARS = 500
+# A service may ask to be left alone for a year; a run is not put back for longer than this.
+RETRY_AFTER_MAX_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def _outcome(run: ClaimedRun, work: Work, runs: RunStore, rules: RunRules) -> Ou
     except StaleInput as stale:
         return Skipped(f"stale input: {_reason(stale)}"[:REASON_MAX_CHARS])
     except TransientError as error:
-        return error if run.attempt < rules.max_attempts else Failed(error.failure_source, _reason(error))
+        again = not error.costs_attempt or run.attempt < rules.max_attempts
+        return error if again else Failed(error.failure_source, _reason(error))
     except AaosError as error:
         # A lost fence among them: what is then stored is refused, and says so.
         return Failed(error.failure_source, _reason(error))
@@ -117,10 +120,7 @@ def _settle(
     run: ClaimedRun, outcome: Outcome | TransientError, limits: KindLimits, runs: RunStore, rules: RunRules
 ) -> Execution:
     if isinstance(outcome, TransientError):
-        retry_in_s = retry_delay_s(rules, run.attempt)
-        keep_trying(run.time_left_s, lambda: runs.release(run, retry_in_s, _reason(outcome)))
-        log.warning("run_released", run=run.id, kind=run.kind, retry_in_s=retry_in_s, why=str(outcome))
-        return Execution(run=run)
+        return _put_back(run, outcome, limits, runs, rules)
     if isinstance(outcome, Completed):
         try:
             ended = keep_trying(run.time_left_s, lambda: runs.complete(run, outcome, limits.publish))
@@ -133,6 +133,28 @@ def _settle(
     state = State.FAILED if isinstance(outcome, Failed) else State.SKIPPED
     log.warning("run_ended", state=state.value, run=run.id, kind=run.kind, symbol=run.symbol, why=outcome.reason)
     return Execution([run.id, state.value], run=run, ended=ended)
+
+
+def _put_back(run: ClaimedRun, error: TransientError, limits: KindLimits, runs: RunStore, rules: RunRules) -> Execution:
+    """Puts the run back with a due time in the database, where no worker waits for it; ends it if that is too late."""
+    reason, retry_in_s = _reason(error), _retry_in_s(run, error, rules)
+    spent = error.costs_attempt
+    if keep_trying(run.time_left_s, lambda: runs.release(run, retry_in_s, reason, spent=spent)):
+        told = log.warning if spent else log.info
+        told("run_released", run=run.id, kind=run.kind, retry_in_s=retry_in_s, attempt_counts=spent, why=str(error))
+        return Execution(run=run)
+    too_late = f"; there is no time to try again in {retry_in_s:.0f} s"
+    failed = Failed(error.failure_source, f"{reason[: REASON_MAX_CHARS - len(too_late)]}{too_late}")
+    return _settle(run, failed, limits, runs, rules)
+
+
+def _retry_in_s(run: ClaimedRun, error: TransientError, rules: RunRules) -> float:
+    """Returns the error's own word, where it has one; from who costs attempts it is neither too soon nor far off."""
+    if error.retry_after_s is None:
+        return retry_delay_s(rules, run.attempt)
+    if not error.costs_attempt:
+        return max(error.retry_after_s, 0.0)
+    return min(max(error.retry_after_s, retry_delay_s(rules, run.attempt)), RETRY_AFTER_MAX_S)
 
 
 def _reason(error: BaseException) -> str:

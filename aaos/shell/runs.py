@@ -32,6 +32,7 @@ class Run:
     started_at: datetime | None
     finished_at: datetime | None
     result_id: int | None
+    due_at: datetime | None = None
 
     @classmethod
     def of(cls, record: RunRecord) -> Self:
@@ -52,8 +53,9 @@ class Run:
 
     @property
     def why(self) -> str:
-        """Returns failure source and reason in one text; empty where there are none."""
-        return ": ".join(part for part in (self.failure_source, self.reason) if part)
+        """Returns failure source and reason in one text, for one that was put back when it is due; empty for none."""
+        due = f"due at {instant(self.due_at)}" if self.state is State.PENDING and self.reason and self.due_at else None
+        return ": ".join(part for part in (due, self.failure_source, self.reason) if part)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form; instants in ISO 8601."""

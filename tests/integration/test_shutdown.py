@@ -53,6 +53,41 @@ def test_a_busy_worker_told_to_stop_finishes_what_it_has_and_the_other_takes_the
     staying.terminate()
 
 
+# A worker that is told to stop at the worst moment: while it hands its first task to the pool, under the pool's lock.
+STOPPED_WHILE_HANDING_OVER = """
+import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+
+hand_over = ThreadPoolExecutor._adjust_thread_count
+
+def hand_over_and_stop(pool):
+    hand_over(pool)
+    from workers.app import app
+    app.conf.worker_soft_shutdown_timeout = 2
+    ThreadPoolExecutor._adjust_thread_count = hand_over
+    os.kill(os.getpid(), signal.SIGTERM)
+
+ThreadPoolExecutor._adjust_thread_count = hand_over_and_stop
+from celery.__main__ import main
+sys.argv[0] = "celery"
+main()
+"""
+
+
+@pytest.mark.requirement("F06")
+def test_a_soft_stop_that_finds_a_worker_handing_a_task_to_its_pool_ends_it_all_the_same(lab: Lab) -> None:
+    words = ("-A", "workers", "worker", "-P", "threads", "-c", "4", "-Q", VOTE, "-n", "handing-over@%h", "-l", "INFO")
+    extra = {"REMAP_SIGTERM": "SIGQUIT"}
+    worker = lab.fleet.python("-c", STOPPED_WHILE_HANDING_OVER, *words, name="handing-over", extra=extra)
+    worker.wait_for(" ready.")
+    (vote,) = lab.insert_votes(1, lab.store_context(), "handed over")
+    lab.hint(VOTE, vote)
+    worker.popen.wait(20)
+    assert "pool_stops_later" in worker.log()
+    lab.fleet.worker(VOTE, concurrency=2)
+    assert lab.wait_final([vote]) == {"completed": 1}
+
+
 @pytest.mark.requirement("F06")
 @pytest.mark.requirement("FM-TAW-008")
 def test_runs_left_by_a_stop_are_named_at_the_next_start_and_run_again(lab: Lab) -> None:

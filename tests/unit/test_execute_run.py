@@ -14,10 +14,13 @@ from aaos.domain.runs import ClaimedRun, Completed, Dependency, Failed, Outcome,
 from aaos.errors import (
     DatabaseUnavailable,
     InsufficientData,
+    ModelsUnavailable,
     NetworkError,
+    RateLimited,
     RunTimeout,
     SovereignInvalidResponse,
     SovereignTimeout,
+    SovereignUnavailable,
     StaleInput,
 )
 from aaos.ports import Ended
@@ -164,6 +167,58 @@ def test_a_run_that_succeeds_at_the_second_attempt_is_completed(stage: Stage) ->
     stage.world.pass_time(2)
     assert stage.execute(run_id).answer == [run_id, "completed"]
     assert stage.runs.run(run_id).attempt == 2
+
+
+# --- put back -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "source"),
+    [
+        (RateLimited("over the limit", 12.5), "rate_limited"),
+        (ModelsUnavailable("breakers open", 12.5), "sovereign_error"),
+    ],
+)
+def test_what_costs_no_attempt_is_put_back_until_there_is_room_again_and_again(
+    stage: Stage, error: RateLimited | ModelsUnavailable, source: str
+) -> None:
+    run_id = born(stage.runs, start_within_s=200)
+    for _ in range(15):
+        execution = stage.execute(run_id, raising(error))
+        assert (execution.answer, execution.ended) == (None, None)
+        row = stage.world.rows()[run_id]
+        assert (row.state, row.attempt, row.due_in_s, row.reason) == ("pending", 0, 12.5, str(error))
+        stage.world.pass_time(12.5)
+    assert stage.execute(run_id, raising(error)).answer == [run_id, "failed"], "its time is over"
+    record = stage.runs.run(run_id)
+    assert (record.failure_source, record.reason) == (source, f"{error}; there is no time to try again in 12 s")
+
+
+def test_being_put_back_leaves_the_last_attempt_whole(stage: Stage) -> None:
+    run_id = born(stage.runs)
+    for _ in range(2):
+        stage.execute(run_id, raising(NetworkError("hung up")))
+        stage.world.pass_time(stage.world.rows()[run_id].due_in_s)
+    stage.execute(run_id, raising(RateLimited("over the limit", 5)))
+    stage.world.pass_time(5)
+    assert stage.execute(run_id).answer == [run_id, "completed"]
+    assert stage.runs.run(run_id).attempt == 3
+
+
+def test_a_service_that_says_when_to_come_back_is_heeded_within_reason(stage: Stage) -> None:
+    for asked, heeded in ((1, 2), (45, 45), (1e9, 600)):
+        run_id = born(stage.runs, f"S{asked:g}/USDT")
+        stage.execute(run_id, raising(SovereignUnavailable("too many requests", 429, asked)))
+        row = stage.world.rows()[run_id]
+        assert (row.due_in_s, row.attempt) == (heeded, 1)
+
+
+def test_a_very_long_reason_still_says_that_there_is_no_time_left(stage: Stage) -> None:
+    run_id = born(stage.runs, start_within_s=10)
+    stage.execute(run_id, raising(RateLimited("x" * 9000, 30)))
+    reason = stage.runs.run(run_id).reason or ""
+    assert len(reason) == 500
+    assert reason.endswith("x; there is no time to try again in 30 s")
 
 
 # --- dependencies -------------------------------------------------------------------------------------------

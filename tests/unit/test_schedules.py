@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from celery.utils.time import rate as celery_rate
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from aaos.domain.schedules import Kind, Schedule, check_dependencies, find_cycle
+from aaos.domain.schedules import RATE, Kind, Schedule, check_dependencies, find_cycle
 from aaos.errors import ConfigError
 
 
@@ -87,3 +88,24 @@ def test_without_a_circle_everything_can_be_done_in_some_order(graph: dict[str, 
 def test_values_outside_their_range_are_refused(schema: type, value: dict[str, object], what: str) -> None:
     with pytest.raises(ValidationError, match=what):
         TypeAdapter(schema).validate_python(value)
+
+
+KIND = {"requires": ["x"], "pool": "io", "timeout_seconds": 30}
+
+
+@pytest.mark.parametrize("rate", ["60/m", "0.5/s", "7200/h", None])
+def test_a_rate_limit_is_a_number_and_a_unit(rate: str | None) -> None:
+    assert TypeAdapter(Kind).validate_python(KIND | {"rate_limit": rate}).rate_limit == rate
+
+
+@pytest.mark.parametrize("rate", ["60", "60/d", "60 / m", "-1/s", "0/m", "0.0/s", "fast", "1e3/s", "", "٣/s", 60])
+def test_any_other_rate_limit_is_refused(rate: object) -> None:
+    with pytest.raises(ValidationError, match="rate_limit"):
+        TypeAdapter(Kind).validate_python(KIND | {"rate_limit": rate})
+
+
+@given(st.from_regex(RATE, fullmatch=True))
+def test_celery_reads_every_rate_limit_as_we_do(rate: str) -> None:
+    per_s = {"s": 1, "m": 60, "h": 3600}
+    number, _, unit = rate.partition("/")
+    assert celery_rate(rate) == pytest.approx(float(number) / per_s[unit])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aaos.adapters.memory.tables import RunRow
 from aaos.domain.runs import ClaimedRun, Dependency
@@ -44,6 +44,7 @@ def run_record(row: RunRow, result_id: int | None) -> RunRecord:
         started_at=row.started_at,
         finished_at=row.finished_at,
         result_id=result_id,
+        due_at=row.due_at,
     )
 
 
@@ -60,4 +61,14 @@ def dependency(row: RunRow, required: bool, result: ResultRecord | None) -> Depe
         analyzed_at=None if result is None else result.analyzed_at,
         content_hash=None if result is None else result.content_hash,
         body=None if result is None else result.body,
+        params=row.params,
     )
+
+
+def time_is_over_at(row: RunRow, spent: bool) -> datetime | None:
+    """Returns when a run that is put back cannot be worked on any more; None when its time begins anew."""
+    if row.dependent:
+        return row.deadline
+    if spent or row.not_after is not None:
+        return row.not_after
+    return row.created_at + timedelta(seconds=row.start_within_s)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from aaos.adapters.memory import births
+from aaos.adapters.memory.audit import append_entries
 from aaos.adapters.memory.births import capped
-from aaos.adapters.memory.records import claimed, dependency, run_record
+from aaos.adapters.memory.records import claimed, dependency, run_record, time_is_over_at
 from aaos.adapters.memory.tables import MemoryDatabase, RunRow
 from aaos.domain.results import canonical_json, content_hash
 from aaos.domain.runs import (
@@ -168,6 +169,8 @@ class MemoryRunStore:
             self._finish(row, State.COMPLETED)
             result_id = self._store_result(row, run.fence, outcome, publish)
             fed = births.feed(self._database, run.id, outcome.feeds)
+            self._database.note(outcome.alerts)
+            append_entries(self._database, outcome.audit)
             return Ended(result_id, fed, self._promote(run.kind))
 
     def end(self, run: ClaimedRun, outcome: Skipped | Failed) -> Ended:
@@ -182,13 +185,18 @@ class MemoryRunStore:
             self._finish(row, state, reason=outcome.reason, failure_source=source)
             return Ended(promoted=self._promote(run.kind))
 
-    def release(self, run: ClaimedRun, delay_s: float, reason: str) -> None:
+    def release(self, run: ClaimedRun, delay_s: float, reason: str, *, spent: bool = True) -> bool:
         """See the port."""
         with self._database.transaction():
             row = self._ours(run.id, run.fence)
             if row is None:
                 raise FenceLost(f"run {run.id}: released under fence {run.fence}, which is no longer its latest")
-            self._return(row, reason, delay_s)
+            over_at = time_is_over_at(row, spent)
+            if over_at is not None and self._now() + timedelta(seconds=delay_s + self._rules.sweep_s) >= over_at:
+                return False
+            kept = {} if spent else {"attempt": row.attempt - 1, "deadline": over_at}
+            self._return(row, reason, delay_s, hints=0, **kept)
+            return True
 
     def _store_result(self, row: RunRow, fence: int, outcome: Completed, publish: bool) -> int:
         tables = self._database.tables
@@ -370,18 +378,9 @@ class MemoryRunStore:
     def _return(self, row: RunRow, reason: str, delay_s: float, **changes: object) -> None:
         due_at = self._now() + timedelta(seconds=delay_s)
         until = capped(due_at + timedelta(seconds=row.start_within_s), row.not_after)
-        deadline = row.deadline if row.dependent else until
-        self._database.update(
-            row,
-            state=State.PENDING,
-            lease_expires_at=None,
-            reason=reason,
-            parked=True,
-            hinted_at=None,
-            due_at=due_at,
-            deadline=deadline,
-            **changes,
-        )
+        waiting: dict[str, object] = {"deadline": row.deadline if row.dependent else until, "due_at": due_at}
+        waiting |= {"state": State.PENDING, "lease_expires_at": None, "parked": True, "hinted_at": None}
+        self._database.update(row, reason=reason, **(waiting | changes))
 
     def _needed(self, run_id: int) -> Iterator[tuple[RunRow, bool]]:
         tables = self._database.tables

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aaos.adapters.postgres import runs_sql as sql
+from aaos.adapters.postgres.audit import append_entries
 from aaos.adapters.postgres.database import Database
 from aaos.domain.results import canonical_json
 from aaos.domain.runs import (
@@ -154,6 +155,7 @@ class PostgresRunStore:
                 analyzed_at=row.analyzed_at,
                 content_hash=row.content_hash,
                 body=row.body,
+                params=row.params,
             )
             for row in rows
         ]
@@ -176,12 +178,12 @@ class PostgresRunStore:
             "inputs": canonical_json([each.to_dict() for each in outcome.inputs]).decode(),
             "publish": publish,
         }
-        if not outcome.feeds:
+        if not (outcome.feeds or outcome.alerts or outcome.audit):
             row = self._database.row(sql.COMPLETE, parameters)
             return self._ended(row, run, State.COMPLETED)
         with self._database.transaction() as connection:
             row = connection.execute(sql.COMPLETE, parameters).first()
-            feeds = _feed(connection, run.id, outcome.feeds) if row is not None else []
+            feeds = _follow_up(connection, run.id, outcome) if row is not None else []
         return self._ended(row, run, State.COMPLETED, feeds)
 
     def end(self, run: ClaimedRun, outcome: Skipped | Failed) -> Ended:
@@ -213,11 +215,21 @@ class PostgresRunStore:
         now = "gone" if row is None else f"{row.state} under fence {row.fence}"
         raise FenceLost(f"run {run.id} is {now}; the write under fence {run.fence} was refused")
 
-    def release(self, run: ClaimedRun, delay_s: float, reason: str) -> None:
+    def release(self, run: ClaimedRun, delay_s: float, reason: str, *, spent: bool = True) -> bool:
         """See the port."""
-        parameters = {"id": run.id, "fence": run.fence, "delay_s": delay_s, "reason": reason}
-        if self._database.execute(sql.RELEASE, parameters) == 0:
+        parameters = {
+            "id": run.id,
+            "fence": run.fence,
+            "delay_s": float(delay_s),
+            "found_within_s": self._rules.sweep_s,
+            "reason": reason,
+            "spent": spent,
+        }
+        if self._database.execute(sql.RELEASE, parameters) == 1:
+            return True
+        if self._database.row(sql.STILL_OURS, {"id": run.id, "fence": run.fence}) is None:
             raise FenceLost(f"run {run.id}: released under fence {run.fence}, which is no longer its latest")
+        return False
 
     # --- recovery ---------------------------------------------------------------------------------------
 
@@ -313,7 +325,20 @@ def _depend(connection: Connection, pairs: Sequence[tuple[int, int]], required: 
     )
 
 
+def _follow_up(connection: Connection, run_id: int, outcome: Completed) -> list[tuple[int, str]]:
+    """Stores what comes with a result; the audit log last, since it is locked until the commit."""
+    feeds = _feed(connection, run_id, outcome.feeds)
+    if outcome.alerts:
+        told = [(each.kind, each.message, canonical_json(each.details).decode()) for each in outcome.alerts]
+        kinds, messages, details = zip(*told, strict=True)
+        connection.execute(sql.ALERT, {"kinds": list(kinds), "messages": list(messages), "details": list(details)})
+    append_entries(connection, outcome.audit)
+    return feeds
+
+
 def _feed(connection: Connection, run_id: int, feeds: Sequence[NewRun]) -> list[tuple[int, str]]:
+    if not feeds:
+        return []
     fed = []
     for spec in feeds:
         _, fed_id, _ = _ensure(connection, spec, [spec.symbol], None)[0]
@@ -338,4 +363,5 @@ def _record(row: Any) -> RunRecord:
         started_at=row.started_at,
         finished_at=row.finished_at,
         result_id=row.result_id,
+        due_at=row.due_at,
     )

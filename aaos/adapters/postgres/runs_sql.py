@@ -92,7 +92,7 @@ RENEW = text("""
 
 DEPENDENCIES = text("""
     SELECT needed.id, needed.kind, needed.symbol, d.required, needed.state, needed.reason,
-           r.id AS result_id, r.analyzed_at, r.content_hash, r.body
+           needed.params, r.id AS result_id, r.analyzed_at, r.content_hash, r.body
     FROM run_dependencies d
     JOIN runs needed ON needed.id = d.depends_on_id
     LEFT JOIN results r ON r.run_id = needed.id
@@ -132,6 +132,13 @@ COMPLETE = text(f"""
     FROM stored LEFT JOIN promoted ON true
 """)
 
+ALERT = text("""
+    INSERT INTO alerts (kind, message, details)
+    SELECT kind, message, CAST(details AS json)
+    FROM unnest(CAST(:kinds AS text[]), CAST(:messages AS text[]), CAST(:details AS text[]))
+         AS raised(kind, message, details)
+""")
+
 END = text(f"""
     WITH done AS (
         UPDATE runs SET state = :state, reason = :reason, failure_source = :failure_source,
@@ -143,13 +150,24 @@ END = text(f"""
     FROM done LEFT JOIN promoted ON true
 """)
 
+# Put back only if it will be due, and found by a sweep, before its time is over. One whose attempt did not count has
+# no more time for having been put back.
 RELEASE = text(f"""
     UPDATE runs SET state = 'pending', lease_expires_at = NULL, reason = :reason, parked = true, hinted_at = NULL,
+        hints = 0, attempt = attempt - CASE WHEN :spent THEN 0 ELSE 1 END,
         due_at = clock_timestamp() + make_interval(secs => :delay_s),
         deadline = CASE WHEN dependent THEN deadline
-                        ELSE LEAST(clock_timestamp() + make_interval(secs => :delay_s + start_within_s), not_after) END
+                        WHEN :spent
+                        THEN LEAST(clock_timestamp() + make_interval(secs => :delay_s + start_within_s), not_after)
+                        ELSE COALESCE(not_after, created_at + make_interval(secs => start_within_s)) END
     WHERE {OURS}
+      AND clock_timestamp() + make_interval(secs => :delay_s + :found_within_s) < CASE
+          WHEN dependent THEN deadline
+          WHEN :spent THEN COALESCE(not_after, 'infinity')
+          ELSE COALESCE(not_after, created_at + make_interval(secs => start_within_s)) END
 """)
+
+STILL_OURS = text(f"SELECT 1 FROM runs WHERE {OURS}")
 
 SETTLED = text("SELECT runs.state, runs.fence, r.id AS result_id FROM runs "
                "LEFT JOIN results r ON r.run_id = runs.id WHERE runs.id = :id")  # fmt: skip
@@ -231,7 +249,7 @@ PARK_OVERDUE = text(f"""
 
 RUN_COLUMNS = """
     runs.id, runs.kind, runs.symbol, runs.slot, runs.state, runs.attempt, runs.reason, runs.failure_source,
-    runs.owner, runs.request_key, runs.created_at, runs.started_at, runs.finished_at
+    runs.owner, runs.request_key, runs.created_at, runs.started_at, runs.finished_at, runs.due_at
 """
 
 ORPHANS = text(f"""
