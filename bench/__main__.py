@@ -1,4 +1,4 @@
-"""`python -m bench [throughput latency scale profile signals shapes] [options]`: runs those named, default all."""
+"""`python -m bench [throughput latency scale profile signals shapes sovereign] [options]`: those named, or all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from bench.figures import machine
 
-NAMES = ("throughput", "latency", "scale", "profile", "signals", "shapes")
+NAMES = ("throughput", "latency", "scale", "profile", "signals", "shapes", "sovereign")
 
 
 def main() -> int:
@@ -16,7 +16,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--runs", type=int, default=3000, help="pieces of work per round (throughput, profile)")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (throughput, scale, signals)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="interleaved rounds (throughput, scale, signals, sovereign)"
+    )
     parser.add_argument("--samples", type=int, default=100, help="ticks per kind (latency)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="old runs in the full table (scale)")
     parser.add_argument(

@@ -22,8 +22,9 @@ START_S = 20.0
 class Sim:
     """A running simulator process."""
 
-    def __init__(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "aaos.local.sovereign_sim", "--port", "0", *flags]
+    def __init__(self, *flags: str, any_model: bool = True) -> None:
+        names = ["--any-model"] if any_model else []
+        command = [sys.executable, "-m", "aaos.local.sovereign_sim", "--port", "0", *names, *flags]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], START_S)
@@ -55,6 +56,7 @@ class Sim:
 
     def reset(self) -> None:
         self.behave(mode="ok", latency_ms=0)
+        self.call("POST", "/sim/up")
         self.call("DELETE", "/sim/transcript")
 
     def stop(self) -> int:
@@ -69,8 +71,8 @@ class Sim:
 
 
 @contextmanager
-def running_sim(*flags: str) -> Iterator[Sim]:
-    sim = Sim(*flags)
+def running_sim(*flags: str, any_model: bool = True) -> Iterator[Sim]:
+    sim = Sim(*flags, any_model=any_model)
     try:
         yield sim
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aaos.adapters.sovereign.client import SovereignClient
-from aaos.adapters.sovereign.wire import RAW_KEPT_CHARS, decode_answer, encode_request, refusal
-from aaos.domain.sovereign import ModelRequest, SovereignSettings
+from aaos.adapters.sovereign.wire import (
+    GRAMMAR_REPEATS_MAX,
+    RAW_KEPT_CHARS,
+    RETRY_AFTER_MAX_S,
+    decode_answer,
+    encode_request,
+    refusal,
+    retry_after_s,
+)
+from aaos.domain.model_request import AnswerFormat, ModelRequest
+from aaos.domain.sovereign import SovereignSettings
+from aaos.domain.tokens import estimate_tokens, prompt_tokens
 from aaos.errors import (
     AaosError,
     ConfigError,
     InputError,
     SovereignInvalidResponse,
+    SovereignModelMissing,
     SovereignRequestRefused,
     SovereignUnavailable,
 )
@@ -39,21 +51,42 @@ def message(content: object, finish_reason: str = "stop") -> list[dict[str, Any]
     return [{"message": {"content": content}, "finish_reason": finish_reason}]
 
 
-def test_the_request_carries_prompt_sampling_and_schema():
+def test_the_request_carries_prompt_and_sampling():
     sent = json.loads(encode_request(REQUEST, SovereignSettings()))
     assert sent["messages"] == [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "well?"},
     ]
     assert (sent["model"], sent["temperature"], sent["max_tokens"], sent["seed"]) == ("m", 0.0, 50, 3)
-    schema = sent["response_format"]["json_schema"]["schema"]
-    assert schema["required"] == ["reasoning", "signal", "confidence", "risk_score"]
-    assert schema["additionalProperties"] is False
+
+
+def asked_for(schema: dict[str, Any]) -> ModelRequest:
+    return replace(REQUEST, answer_format=AnswerFormat("vote", schema))
+
+
+def test_an_answer_format_goes_along_as_json_schema():
+    schema = {"type": "object", "required": ["signal"], "additionalProperties": False}
+    sent = json.loads(encode_request(asked_for(schema), SovereignSettings()))
+    assert sent["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "vote", "strict": True, "schema": schema},
+    }
 
 
 def test_schema_and_seed_can_be_left_out():
-    sent = json.loads(encode_request(ModelRequest("m", "s", "u"), SovereignSettings(json_schema=False)))
+    unseeded = replace(asked_for({"type": "object"}), seed=None)
+    sent = json.loads(encode_request(unseeded, SovereignSettings(json_schema=False)))
     assert sorted(sent) == ["max_tokens", "messages", "model", "temperature"]
+    assert "response_format" not in json.loads(encode_request(REQUEST, SovereignSettings()))
+
+
+def test_no_grammar_is_asked_to_repeat_more_often_than_llama_cpp_can():
+    schema = {"properties": {"a": {"maxLength": 2_000}, "b": {"anyOf": [{"maxLength": 9}, {"maxLength": 65_536}]}}}
+    sent = json.loads(encode_request(asked_for(schema), SovereignSettings()))
+    fields = sent["response_format"]["json_schema"]["schema"]["properties"]
+    assert fields["a"] == {"maxLength": GRAMMAR_REPEATS_MAX}
+    assert fields["b"]["anyOf"] == [{"maxLength": 9}, {"maxLength": GRAMMAR_REPEATS_MAX}]
+    assert schema["properties"]["a"] == {"maxLength": 2_000}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +108,8 @@ def test_the_answer_is_what_the_envelope_says():
 def test_what_the_envelope_leaves_out_is_filled_in():
     lean = json.dumps({"choices": message("hold", "length")}).encode()
     answer = decode_answer(lean, REQUEST, 1.0, header_id="req-7")
-    assert (answer.model, answer.tokens_in, answer.tokens_out) == ("m", 4, 1)
+    counted = (prompt_tokens(REQUEST), estimate_tokens("hold"))
+    assert (answer.model, answer.tokens_in, answer.tokens_out) == ("m", *counted)
     assert (answer.finish_reason, answer.request_id) == ("length", "req-7")
 
 
@@ -131,7 +165,7 @@ def test_any_bytes_are_an_answer_or_invalid(content):
         (599, SovereignUnavailable),
         (400, SovereignRequestRefused),
         (401, SovereignRequestRefused),
-        (404, SovereignRequestRefused),
+        (404, SovereignModelMissing),
         (422, SovereignRequestRefused),
         (307, SovereignRequestRefused),
         (499, SovereignRequestRefused),
@@ -144,11 +178,61 @@ def test_each_status_has_its_error(status, kind):
     assert "because" in str(error)
 
 
-def test_retry_after_is_kept_in_the_message():
-    assert "Retry-After: 17" in str(refusal(429, "17", b""))
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_service_that_says_not_now_may_be_asked_again(status):
+    error = refusal(status, 17.0, b"")
+    assert isinstance(error, SovereignUnavailable)
+    assert (error.status, error.retry_after_s, error.safe_to_retry) == (status, 17.0, True)
+    assert "Retry-After: 17 s" in str(error)
 
 
-@given(st.integers(100, 999), st.none() | st.text(), st.binary(max_size=400))
+def test_without_a_status_nothing_is_known_to_be_safe():
+    assert not SovereignUnavailable("the connection broke").safe_to_retry
+
+
+SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("17", 17.0),
+        (" 0 ", 0.0),
+        ("1.5", 1.5),
+        ("999999", RETRY_AFTER_MAX_S),
+        ("Sun, 06 Nov 1994 08:50:07 GMT", 30.0),
+        ("Sunday, 06-Nov-94 08:50:07 GMT", 30.0),
+        ("Sun Nov  6 08:50:07 1994", 30.0),
+        ("Sun, 06 Nov 1994 08:49:00 GMT", 0.0),
+        ("Sun, 06 Nov 2094 08:49:00 GMT", RETRY_AFTER_MAX_S),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1e9", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("\u0661\u0667", None),
+        ("9" * 5_000, None),
+        ("Sun, 06 Nov 99999 08:49:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_moment_of_the_services_clock(value, seconds):
+    assert retry_after_s(value, SUNDAY) == seconds
+
+
+def test_a_moment_without_a_date_header_is_taken_by_our_clock():
+    assert retry_after_s(SUNDAY) == 0.0
+    assert retry_after_s("Sun, 06 Nov 2094 08:49:00 GMT", "yesterday") == RETRY_AFTER_MAX_S
+
+
+@given(st.none() | st.text(max_size=60), st.none() | st.text(max_size=60))
+def test_any_retry_after_is_a_bounded_wait_or_none(value, date):
+    seconds = retry_after_s(value, date)
+    assert seconds is None or 0.0 <= seconds <= RETRY_AFTER_MAX_S
+
+
+@given(st.integers(100, 999), st.none() | st.floats(0, 3600), st.binary(max_size=400))
 def test_a_refusals_message_is_one_short_printable_line(status, retry_after, content):
     error = refusal(status, retry_after, content)
     assert isinstance(error, AaosError)

@@ -1,1 +1,1 @@
-"""Sovereign over HTTP: the client, its event loop, and the dialect's models."""
+"""Sovereign over HTTP: the client, its event loop, its connections, and the dialect's models."""

@@ -6,45 +6,58 @@ import asyncio
 import concurrent.futures
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, cast
 
 import httpx
 import structlog
 from pydantic import SecretStr
 
+from aaos.adapters.sovereign.connections import Connections
 from aaos.adapters.sovereign.loop import io_loop
-from aaos.adapters.sovereign.wire import decode_answer, encode_request, invalid, refusal
+from aaos.adapters.sovereign.wire import decode_answer, encode_request, invalid, refusal, retry_after_s
 from aaos.domain.sovereign import ModelAnswer, ModelRequest, SovereignSettings, require_fits
 from aaos.errors import (
     AaosError,
     ConfigError,
+    InvariantViolation,
+    SovereignCancelled,
     SovereignInvalidResponse,
     SovereignTimeout,
     SovereignUnavailable,
 )
 
-KEEPALIVE_EXPIRY_S: Final = 4.0
-"""Idle connections are dropped before the server does so: uvicorn, which vLLM runs on, waits 5 s."""
 LOOP_GRACE_S: Final = 2.0
 """How long beyond the deadline a caller waits for the loop to report it; passed only if the loop hangs."""
+CLOSE_S: Final = 5.0
+"""How long `close` waits; what is not closed then is closed with the process."""
+STOOD_STILL_S: Final = 1.0
+"""A deadline noticed so much too late says that this process was frozen or starved, nothing about the model."""
 ERROR_BODY_BYTES: Final = 8_192
 """What is read of the body of a refusal."""
 MIN_REDACTED_CHARS: Final = 8
 """Shorter keys are dummies ("none"): hiding them would mangle answers."""
-REDACTED: Final = b"[redacted]"
-
-T = TypeVar("T")
+REDACTED: Final = "[redacted]"
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What this process has: touched on its loop only, so it needs no lock."""
+
+    loop: asyncio.AbstractEventLoop
+    connections: Connections
+    calls: set[asyncio.Task[_Received]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class _Received:
     status: int
     body: bytes
-    retry_after: str | None
+    retry_after_s: float | None
     request_id: str
     truncated: bool
 
@@ -66,30 +79,36 @@ class SovereignClient:
         self._url = _checked_url(base_url)
         self._settings = settings
         self._api_key = _checked_key(api_key)
-        self._http: httpx.AsyncClient | None = None
-        self._http_loop: asyncio.AbstractEventLoop | None = None
-        self._of_parents: list[httpx.AsyncClient] = []
+        self._here: _Here | None = None
+        self._of_parents: list[_Here] = []
 
     def __repr__(self) -> str:
         return f"SovereignClient({str(self._url)!r})"
 
-    def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Returns the model's answer, its content unchecked (see `parse_vote`).
+    def ask(self, request: ModelRequest, timeout_s: float | None = None) -> ModelAnswer:
+        """Returns the model's answer, its content unchecked (see `parse_vote`). Nothing is tried again here.
+
+        Args:
+            request: the question.
+            timeout_s: total deadline, connecting and reading included; at most, and by default, `request_timeout_s`.
 
         Raises:
             ContextTooLarge: the prompt exceeds `context_cap_tokens`; nothing was sent.
             InputError: the request has no valid JSON form; nothing was sent.
-            SovereignTimeout: no complete answer within `request_timeout_s`, or no connection within
-                `connect_timeout_s`.
-            SovereignUnavailable: no connection, connection lost, 429, 408 or 5xx.
+            SovereignTimeout: no complete answer in time, or no connection within `connect_timeout_s`.
+            SovereignUnavailable: no connection, connection lost, 429, 408 or 5xx; says whether asking again is safe.
+            SovereignModelMissing: the service does not serve this model.
             SovereignRequestRefused: any other status outside 2xx.
-            SovereignInvalidResponse: too long, or not a chat completion.
+            SovereignInvalidResponse: too long, not a chat completion, or an answer to a part of the prompt only.
+            SovereignCancelled: this side ended the call: `close`, no time given, or the process stood still.
         """
         started = time.perf_counter()
+        limit_s = self._settings.request_timeout_s
+        limit_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
         tokens = require_fits(request, self._settings.context_cap_tokens)
         try:
-            received = self._exchange(encode_request(request, self._settings))
-            answer = self._answer(received, request, _elapsed_ms(started))
+            received = self._exchange(encode_request(request, self._settings), limit_s)
+            return self._answer(received, request, _elapsed_ms(started))
         except AaosError as error:
             _log.warning(
                 "sovereign gave no answer",
@@ -101,118 +120,149 @@ class SovereignClient:
                 elapsed_ms=round(_elapsed_ms(started), 1),
             )
             raise
-        return answer
 
     def close(self) -> None:
-        """Lets go of the pooled connections; calls under way fail, a later `ask` connects anew."""
-        if self._http is None or self._http_loop is not io_loop():
+        """Closes the connections; calls under way end with SovereignCancelled, a later `ask` connects anew."""
+        if self._here is None or self._here.loop is not io_loop():
             return
-        self._wait(asyncio.run_coroutine_threadsafe(self._disconnect(), io_loop()))
-
-    def _exchange(self, body: bytes) -> _Received:
-        return self._wait(asyncio.run_coroutine_threadsafe(self._post_in_time(body), io_loop()))
-
-    def _wait(self, future: concurrent.futures.Future[T]) -> T:
-        """Returns the future's result; a caller interrupted (Ctrl-C, a time limit) cancels the call."""
+        closed = asyncio.run_coroutine_threadsafe(self._disconnect(), io_loop())
         try:
-            return future.result(self._settings.request_timeout_s + LOOP_GRACE_S)
+            closed.result(CLOSE_S)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            _log.warning("sovereign connections are not closed yet", waited_s=CLOSE_S)
+
+    # --- in the caller's thread ------------------------------------------------------------------------------
+
+    def _exchange(self, body: bytes, limit_s: float) -> _Received:
+        if not limit_s > 0:
+            raise SovereignCancelled("Sovereign was not asked: no time was left for it", sent=False)
+        # The body travels in a holder that the sending empties: while the model thinks, nobody keeps a copy.
+        future = asyncio.run_coroutine_threadsafe(self._post_in_time(_Once(body), limit_s), io_loop())
+        del body
+        return self._wait(future, limit_s + LOOP_GRACE_S)
+
+    def _wait(self, future: concurrent.futures.Future[_Received], limit_s: float) -> _Received:
+        """Returns what came back; a caller interrupted (Ctrl-C, a time limit) cancels the call."""
+        try:
+            return future.result(limit_s)
         except concurrent.futures.CancelledError:
-            raise SovereignUnavailable("the call to Sovereign was cancelled: the client was closed") from None
+            raise SovereignCancelled("the call to Sovereign was cancelled: the client was closed") from None
         except TimeoutError:
             future.cancel()
-            raise self._timed_out() from None
+            raise SovereignCancelled(
+                f"this process did not come to look at Sovereign's answer in {limit_s:g} s"
+            ) from None
         except BaseException:
             future.cancel()
             raise
 
-    async def _post_in_time(self, body: bytes) -> _Received:
+    # --- on the loop -----------------------------------------------------------------------------------------
+
+    async def _post_in_time(self, body: _Once, limit_s: float) -> _Received:
         """Returns what came back; every foreign error ends here."""
+        here = self._in_this_process()
+        until = here.loop.time() + limit_s
+        call = cast("asyncio.Task[_Received]", asyncio.current_task())
+        here.calls.add(call)
         try:
-            async with asyncio.timeout(self._settings.request_timeout_s):
-                return await self._post(body)
+            async with asyncio.timeout_at(until):
+                return await self._post(here.connections, body)
         except TimeoutError:
-            raise self._timed_out() from None
+            late_s = here.loop.time() - until
+            if late_s > STOOD_STILL_S:
+                raise SovereignCancelled(
+                    f"this process stood still for {late_s:.1f} s while Sovereign was asked"
+                ) from None
+            if not body.has_place:
+                busy = f"all sovereign.pool_size = {self._settings.pool_size} connections of this process"
+                raise SovereignCancelled(
+                    f"Sovereign was not asked: {busy} were busy for {limit_s:g} s", sent=False
+                ) from None
+            raise self._timed_out(limit_s, body.sent) from None
         except AaosError:
             raise
         except Exception as error:
-            raise self._as_ours(error) from error
+            raise self._as_ours(error, limit_s) from error
+        finally:
+            here.calls.discard(call)
 
-    async def _post(self, body: bytes) -> _Received:
-        async with self._connected().stream("POST", self._url, content=body) as response:
-            if _is_success(response.status_code):
-                _require_uncompressed(response)
-                content, truncated = await _read(response, self._settings.max_response_bytes)
-            else:
-                content, truncated = await _read(response, ERROR_BODY_BYTES)
-            return _Received(
-                status=response.status_code,
-                body=self._redacted(content),
-                retry_after=response.headers.get("retry-after"),
-                request_id=response.headers.get("x-request-id", ""),
-                truncated=truncated,
-            )
+    async def _post(self, connections: Connections, body: _Once) -> _Received:
+        async with connections.one() as connection:
+            body.has_place = True
+            response = await connection.handle_async_request(self._request(body))
+            try:
+                return await self._received(response)
+            finally:
+                await response.aclose()
+
+    def _request(self, body: _Once) -> httpx.Request:
+        headers = {
+            "Host": self._place,
+            "Content-Type": "application/json",
+            "Content-Length": str(body.size),
+            "Accept-Encoding": "identity",
+        }
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key.get_secret_value()}"
+        connect = {"timeout": {"connect": self._settings.connect_timeout_s}}
+        return httpx.Request("POST", self._url, headers=headers, stream=body, extensions=connect)
+
+    async def _received(self, response: httpx.Response) -> _Received:
+        if _is_success(response.status_code):
+            _require_uncompressed(response)
+            content, truncated = await _read(response, self._settings.max_response_bytes)
+        else:
+            content, truncated = await _read(response, ERROR_BODY_BYTES)
+        return _Received(
+            status=response.status_code,
+            body=self._redacted(content),
+            retry_after_s=retry_after_s(response.headers.get("retry-after"), response.headers.get("date")),
+            request_id=self._redacted(response.headers.get("x-request-id", "").encode("utf-8")).decode("utf-8"),
+            truncated=truncated,
+        )
+
+    def _in_this_process(self) -> _Here:
+        loop = asyncio.get_running_loop()
+        if self._here is None or self._here.loop is not loop:
+            if self._here is not None:
+                self._of_parents.append(self._here)  # its sockets are the parent's: not to be closed here
+            self._here = _Here(loop, Connections(self._settings.pool_size, _tls(self._url)))
+        return self._here
+
+    async def _disconnect(self) -> None:
+        here, self._here = self._here, None
+        if here is not None:
+            calls = list(here.calls)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await here.connections.close()
+
+    # --- what it means ---------------------------------------------------------------------------------------
 
     def _answer(self, received: _Received, request: ModelRequest, latency_ms: float) -> ModelAnswer:
         if not _is_success(received.status):
-            raise refusal(received.status, received.retry_after, received.body)
+            raise refusal(received.status, received.retry_after_s, received.body)
         if received.truncated:
             limit = self._settings.max_response_bytes
             raise invalid(f"longer than sovereign.max_response_bytes = {limit}", received.body)
         return decode_answer(received.body, request, latency_ms, received.request_id)
 
-    def _connected(self) -> httpx.AsyncClient:
-        """Returns this process's HTTP client; runs on the loop only, so it needs no lock."""
-        loop = asyncio.get_running_loop()
-        if self._http is None or self._http_loop is not loop:
-            if self._http is not None:
-                self._of_parents.append(self._http)  # its sockets are the parent's: not to be closed here
-            self._http, self._http_loop = self._new_http(), loop
-        return self._http
+    def _timed_out(self, limit_s: float, sent: bool = True) -> SovereignTimeout:
+        whole = limit_s == self._settings.request_timeout_s
+        limit = f"sovereign.request_timeout_s = {limit_s:g}" if whole else f"the {limit_s:g} s that were left for it"
+        return SovereignTimeout(f"Sovereign gave no complete answer within {limit}", sent)
 
-    def _new_http(self) -> httpx.AsyncClient:
-        settings = self._settings
-        headers = httpx.Headers({"Accept-Encoding": "identity", "Content-Type": "application/json"})
-        if self._api_key is not None:
-            headers["Authorization"] = f"Bearer {self._api_key.get_secret_value()}"
-        return httpx.AsyncClient(
-            headers=headers,
-            verify=_tls(self._url),
-            # Prompts and the key go to the service itself: no proxy or .netrc from the environment.
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
-            limits=httpx.Limits(
-                max_connections=settings.pool_size,
-                max_keepalive_connections=settings.pool_size,
-                keepalive_expiry=KEEPALIVE_EXPIRY_S,
-            ),
-        )
-
-    async def _disconnect(self) -> None:
-        http, self._http = self._http, None
-        if http is not None:
-            try:
-                await http.aclose()
-            except (httpx.HTTPError, OSError, RuntimeError) as error:
-                # What cannot be closed now is closed with the process.
-                _log.warning("sovereign connections did not close cleanly", error=type(error).__name__)
-
-    def _timed_out(self) -> SovereignTimeout:
-        limit = self._settings.request_timeout_s
-        return SovereignTimeout(f"Sovereign gave no complete answer within sovereign.request_timeout_s = {limit:g}")
-
-    def _as_ours(self, error: Exception) -> AaosError:
+    def _as_ours(self, error: Exception, limit_s: float) -> AaosError:
         """Returns what a foreign error means to our callers."""
         if isinstance(error, httpx.ConnectTimeout):
             limit = self._settings.connect_timeout_s
-            return SovereignTimeout(f"no connection to Sovereign at {self._place} within {limit:g} s")
+            return SovereignTimeout(f"no connection to Sovereign at {self._place} within {limit:g} s", sent=False)
         if isinstance(error, httpx.TimeoutException):
-            return self._timed_out()
-        if isinstance(error, httpx.DecodingError):
-            return SovereignInvalidResponse("Sovereign's answer is not encoded as its headers say")
+            return self._timed_out(limit_s)
         if isinstance(error, httpx.ConnectError):
             return SovereignUnavailable(
-                f"cannot connect to Sovereign at {self._place}: is it running, is the URL right?"
+                f"cannot connect to Sovereign at {self._place}: is it running, is the URL right?", safe_to_retry=True
             )
         return SovereignUnavailable(f"the connection to Sovereign at {self._place} failed: {type(error).__name__}")
 
@@ -220,10 +270,34 @@ class SovereignClient:
     def _place(self) -> str:
         return self._url.netloc.decode("ascii")
 
-    def _redacted(self, body: bytes) -> bytes:
-        """Returns `body` without our key, should a service echo it: bodies reach logs and tables."""
+    def _redacted(self, said: bytes) -> bytes:
+        """Returns what the service said without our key, should it echo it: bodies reach logs and tables."""
         secret = self._api_key.get_secret_value() if self._api_key else ""
-        return body.replace(secret.encode("ascii"), REDACTED) if len(secret) >= MIN_REDACTED_CHARS else body
+        if len(secret) < MIN_REDACTED_CHARS:
+            return said
+        for written in (secret, secret.replace("\\", "\\\\").replace('"', '\\"')):  # plainly, and in JSON
+            said = said.replace(written.encode("ascii"), REDACTED.encode("ascii"))
+        return said
+
+
+class _Once(httpx.AsyncByteStream):
+    """A request's body that is handed over once and then forgotten."""
+
+    def __init__(self, body: bytes) -> None:
+        self.size = len(body)
+        self.has_place = False
+        self._body: bytes | None = body
+
+    @property
+    def sent(self) -> bool:
+        """Whether it was handed over, so that the service may have it."""
+        return self._body is None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        body, self._body = self._body, None
+        if body is None:
+            raise InvariantViolation("a question was about to be sent twice on one connection")
+        yield body
 
 
 async def _read(response: httpx.Response, limit_bytes: int) -> tuple[bytes, bool]:
