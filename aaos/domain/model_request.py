@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import string
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any
 
-CHARS_PER_TOKEN: Final = 4
-"""English text averages about four characters a token (OpenAI and Qwen tokenizer guides)."""
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """The JSON an answer must be, for servers that constrain their output: a name and a JSON Schema."""
+
+    name: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,17 @@ class ModelRequest:
     temperature: float = 0.0
     max_tokens: int = 700
     seed: int | None = None
+    answer_format: AnswerFormat | None = None
 
     @property
     def prompt_hash(self) -> str:
-        """Returns the sha256 (hex) over the canonical JSON of all fields: equal requests, equal hash."""
+        """Returns the sha256 (hex) over the canonical JSON of all fields: equal requests, equal hash.
+
+        A request without `answer_format` hashes as it did before there was one: stored hashes stay true.
+        """
         fields = asdict(self) | {"temperature": float(self.temperature)}
+        if self.answer_format is None:
+            del fields["answer_format"]
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
@@ -50,18 +60,3 @@ class ModelAnswer:
     latency_ms: float
     finish_reason: str
     request_id: str
-
-
-_LETTERS_AND_BLANKS: Final = (string.ascii_letters + string.whitespace).encode("ascii")
-
-
-def estimate_tokens(text: str) -> int:
-    """Returns how many tokens `text` takes, rather too many than too few.
-
-    Letters and blanks count a quarter each. Every digit, punctuation mark and byte of other scripts
-    counts one: the tokenizers of the models we use (Qwen, Llama 2) split numbers digit by digit, and a
-    candle table estimated at four characters a token would be three times as large as believed.
-    """
-    encoded = text.encode("utf-8", "surrogatepass")
-    others = len(encoded.translate(None, _LETTERS_AND_BLANKS))
-    return others + math.ceil((len(encoded) - others) / CHARS_PER_TOKEN)

@@ -1,34 +1,23 @@
-"""Sovereign, the language-model service: what it is asked, what it answers, and what of that is believed.
+"""Sovereign, the language-model service: how it is asked.
 
-A model's text is untrusted. `parse_vote` believes exactly one thing: a strict JSON object with a
-sensible signal, confidence, risk score and reasoning. The rules, in order, all failing closed:
-
-1. What stands before the last `</think>` is scratch paper; a `<think>` that never ends is no answer.
-2. Objects are looked for at the top level of the text only, so in prose and code fences, never inside
-   another object. Something that starts like JSON (`{"`) and is none makes the whole answer invalid:
-   taking another object instead would be guessing which one the model meant.
-3. Strict JSON: no duplicate key, NaN, Infinity, number beyond a double or a 64-bit integer, raw control
-   character, or nesting deeper than MAX_DEPTH, anywhere in the object.
-4. An object with a `signal` is a claim. Every claim must be valid, its fields spelt as asked; several must
-   agree on signal, confidence and risk score, and the last one counts. Objects without a signal are
-   illustrations.
-5. Other fields go to `extras`, cleaned and bounded, and nothing decides by them.
+What it is asked stands in `prompts`, what of its answers is believed in `answers`.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, cast
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
-from aaos.domain.model_request import ModelAnswer, ModelRequest, estimate_tokens
-from aaos.errors import ContextTooLarge, SovereignInvalidResponse
+from aaos.domain.answer_formats import SIGNALS, VOTE_SCHEMA, Signal
+from aaos.domain.answers import Vote, parse_vote
+from aaos.domain.breakers import BreakerRules
+from aaos.domain.call_limits import CallLimits
+from aaos.domain.llm_budget import BudgetRules
+from aaos.domain.model_request import ModelAnswer, ModelRequest
+from aaos.domain.tokens import prompt_tokens
+from aaos.errors import ContextTooLarge
 
 __all__ = [
     "SIGNALS",
@@ -38,38 +27,10 @@ __all__ = [
     "Signal",
     "SovereignSettings",
     "Vote",
-    "estimate_tokens",
     "parse_vote",
     "require_fits",
     "storable",
 ]
-
-Signal = Literal["BUY", "SELL", "HOLD"]
-SIGNALS: Final[tuple[Signal, ...]] = ("BUY", "SELL", "HOLD")
-
-REASONING_MAX_CHARS: Final = 2_000
-"""Longer reasoning is cut: 700 answer tokens are about 2,800 characters, and the raw answer is stored."""
-EXTRAS_MAX_CHARS: Final = 8_192
-"""Extras bigger than this (as JSON) are replaced by their size."""
-MAX_DEPTH: Final = 16
-"""Deepest nesting of an answer; the schema asks for 1, and Python's own limit is no contract."""
-SHOWN_CHARS: Final = 40
-"""What a message quotes of an untrusted value."""
-INT64_MAX: Final = 2**63 - 1
-VOTE_FIELDS: Final = ("reasoning", "signal", "confidence", "risk_score")
-VOTE_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    # Reasoning first: a model that writes left to right then argues before it commits.
-    "properties": {
-        "reasoning": {"type": "string", "minLength": 1, "maxLength": REASONING_MAX_CHARS},
-        "signal": {"type": "string", "enum": list(SIGNALS)},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "risk_score": {"type": "number", "minimum": 0, "maximum": 1},
-    },
-    "required": list(VOTE_FIELDS),
-    "additionalProperties": False,
-}
-"""JSON Schema of a vote, for servers that constrain their output (`response_format`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +48,16 @@ class SovereignSettings:
     max_tokens: Annotated[int, Ge(16), Le(32_768)] = 700
     seed: Annotated[int, Ge(0), Le(2**31 - 1)] | None = 0
     json_schema: bool = True
+    fallback_model: Annotated[str, MinLen(1), MaxLen(200)] | None = "sovereign-7b"
+    attempts_per_model: Annotated[int, Ge(1), Le(10)] = 2
+    retry_delay_s: Annotated[float, Ge(0), Le(60)] = 0.5
+    retry_after_max_s: Annotated[float, Ge(0), Le(600)] = 10.0
+    primary_time_share: Annotated[float, Ge(0.1), Le(0.9)] = 0.6
+    context_budget_tokens: Annotated[int, Ge(256), Le(1_000_000)] = 18_000
+    cache_ttl_s: Annotated[float, Ge(0), Le(31_536_000)] = 0.0
+    breaker: BreakerRules = field(default_factory=BreakerRules)
+    limits: CallLimits = field(default_factory=CallLimits)
+    budget: BudgetRules = field(default_factory=BudgetRules)
 
     def __post_init__(self) -> None:
         if self.connect_timeout_s > self.request_timeout_s:
@@ -94,25 +65,19 @@ class SovereignSettings:
                 f"connect_timeout_s = {self.connect_timeout_s} must not exceed "
                 f"request_timeout_s = {self.request_timeout_s}, which spans the whole request"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """A model's validated opinion; `confidence` and `risk_score` are in [0, 1], `extras` is not trusted."""
-
-    signal: Signal
-    confidence: float
-    risk_score: float
-    reasoning: str
-    extras: dict[str, object]
+        if self.context_budget_tokens > self.context_cap_tokens:
+            raise ValueError(
+                f"context_budget_tokens = {self.context_budget_tokens} must not exceed "
+                f"context_cap_tokens = {self.context_cap_tokens}"
+            )
 
 
 def require_fits(request: ModelRequest, cap_tokens: int) -> int:
-    """Returns the prompt's estimated tokens; raises ContextTooLarge beyond `cap_tokens` (FM-002)."""
-    tokens = estimate_tokens(request.system) + estimate_tokens(request.user)
+    """Returns the tokens the prompt takes at most; raises ContextTooLarge beyond `cap_tokens` (FM-002)."""
+    tokens = prompt_tokens(request)
     if tokens > cap_tokens:
         raise ContextTooLarge(
-            f"the prompt takes about {tokens} tokens, the cap is {cap_tokens}: send fewer candles, "
+            f"the prompt takes up to {tokens} tokens, the cap is {cap_tokens}: send fewer candles, "
             "or raise sovereign.context_cap_tokens if the model's context window allows"
         )
     return tokens
@@ -121,202 +86,3 @@ def require_fits(request: ModelRequest, cap_tokens: int) -> int:
 def storable(text: str) -> str:
     """Returns `text` as PostgreSQL can keep it: NUL and lone surrogates become U+FFFD."""
     return text.replace("\x00", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def parse_vote(content: str) -> Vote:
-    """Returns the vote in a model's answer, by the rules at the top of this file.
-
-    Raises:
-        SovereignInvalidResponse: there is none, or it breaks the contract; the message names what is
-            wrong and `raw` keeps the content.
-    """
-    try:
-        return _vote_in(_spoken(content))
-    except _UnusableError as unusable:
-        raise SovereignInvalidResponse(f"the model's answer is not a vote: {unusable}", raw=content) from None
-
-
-class _UnusableError(Exception):
-    """Why an answer cannot be used; never leaves `parse_vote`."""
-
-
-def _vote_in(text: str) -> Vote:
-    objects = _top_level_objects(text)
-    claims = [found for found in objects if any(key.strip().casefold() == "signal" for key in found)]
-    if not claims:
-        raise _UnusableError("it holds no JSON object" if not objects else "its JSON has no field 'signal'")
-    votes = [_checked(claim) for claim in claims]
-    if len({(vote.signal, vote.confidence, vote.risk_score) for vote in votes}) > 1:
-        raise _UnusableError(f"it holds {len(votes)} votes that contradict each other")
-    return votes[-1]
-
-
-def _spoken(content: str) -> str:
-    """Returns what stands after a reasoning model's scratch paper."""
-    _, end, answer = content.rpartition("</think>")
-    if not end and content.lstrip().startswith("<think>"):
-        raise _UnusableError("its <think> section never ends (raise sovereign.max_tokens?)")
-    return answer
-
-
-_BRACE: Final = re.compile(r"[{}]")
-_LIKE_JSON: Final = re.compile(r"\{[ \t\r\n]*[\"']")
-
-
-def _top_level_objects(text: str) -> list[dict[str, Any]]:
-    """Returns the JSON objects that stand in `text` outside any other braces."""
-    objects: list[dict[str, Any]] = []
-    position, depth = 0, 0
-    while brace := _BRACE.search(text, position):
-        position = brace.end()
-        if brace.group() == "}":
-            depth = max(depth - 1, 0)
-        elif depth == 0 and _LIKE_JSON.match(text, brace.start()):
-            found, position = _decoded(text, brace.start())
-            objects.append(found)
-        else:
-            depth += 1
-    return objects
-
-
-def _decoded(text: str, start: int) -> tuple[dict[str, Any], int]:
-    """Returns the object that begins at `start` and where it ends."""
-    try:
-        found, end = _DECODER.raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        raise _UnusableError(f"broken JSON at character {error.pos}: {error.msg}") from None
-    except RecursionError:
-        raise _UnusableError(f"its JSON is nested deeper than {MAX_DEPTH}") from None
-    _require_shallow(found)
-    return cast("dict[str, Any]", found), end
-
-
-def _require_shallow(value: object) -> None:
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise _UnusableError(f"its JSON is nested deeper than {MAX_DEPTH}")
-
-
-def _children(node: object) -> Sequence[object]:
-    inside = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
-    return [child for child in inside if isinstance(child, dict | list)]
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise _UnusableError(f"the key {_shown(name)} stands twice in one object")
-        found[name] = value
-    return found
-
-
-def _finite_float(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise _UnusableError(f"the number {_shown(digits)} is beyond a double")
-    return number
-
-
-def _bounded_int(digits: str) -> int:
-    # The length first: Python refuses to convert thousands of digits, with an error of its own.
-    if len(digits) > len(str(-INT64_MAX)) or abs(int(digits)) > INT64_MAX:
-        raise _UnusableError(f"the integer {_shown(digits)} is beyond 64 bits")
-    return int(digits)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _UnusableError(f"{name} is not a JSON number")
-
-
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_unique_keys,
-    parse_float=_finite_float,
-    parse_int=_bounded_int,
-    parse_constant=_refuse_constant,
-    strict=True,
-)
-
-
-def _checked(claim: dict[str, Any]) -> Vote:
-    others = {name: value for name, value in claim.items() if name not in VOTE_FIELDS}
-    misspelt = [name for name in others if name.strip().casefold() in VOTE_FIELDS]
-    if misspelt:
-        raise _UnusableError(f"the field {_shown(misspelt[0])} is not spelt as asked (lower case)")
-    missing = [name for name in VOTE_FIELDS if name not in claim]
-    if missing:
-        raise _UnusableError(f"missing: {', '.join(missing)}")
-    return Vote(
-        signal=_signal(claim["signal"]),
-        confidence=_fraction("confidence", claim["confidence"]),
-        risk_score=_fraction("risk_score", claim["risk_score"]),
-        reasoning=_reasoning(claim["reasoning"]),
-        extras=_extras(others),
-    )
-
-
-def _signal(value: object) -> Signal:
-    # ASCII only: "ſell".upper() is "SELL".
-    if isinstance(value, str) and value.isascii():
-        for signal in SIGNALS:
-            if value.strip().upper() == signal:
-                return signal
-    raise _UnusableError(f"signal must be BUY, SELL or HOLD, not {_shown(value)}")
-
-
-def _fraction(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _UnusableError(f"{name} must be a JSON number, not {_shown(value)}")
-    if not 0 <= value <= 1:
-        raise _UnusableError(f"{name} must be in [0, 1], not {_shown(value)}")
-    return float(value) + 0.0  # -0.0 becomes 0.0
-
-
-def _reasoning(value: object) -> str:
-    if not isinstance(value, str):
-        raise _UnusableError(f"reasoning must be a string, not {_shown(value)}")
-    reasoning = _plain(value)
-    if not reasoning:
-        raise _UnusableError("reasoning is empty")
-    if len(reasoning) > REASONING_MAX_CHARS:
-        return reasoning[: REASONING_MAX_CHARS - 1] + "…"
-    return reasoning
-
-
-# Control characters, surrogates, and what reorders text on screen (but for the joiners some scripts need).
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_JOINERS: Final = frozenset("\u200c\u200d")
-
-
-def _plain(text: str) -> str:
-    """Returns `text` on one line, without what could move a terminal's cursor or break a database column."""
-    if text.isascii() and text.isprintable():
-        return " ".join(text.split())
-    kept = (c if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE else " " for c in text)
-    return " ".join("".join(kept).split())
-
-
-def _extras(fields: dict[str, Any]) -> dict[str, object]:
-    size = len(json.dumps(fields))
-    if size > EXTRAS_MAX_CHARS:
-        return {"dropped_chars": size}
-    return cast("dict[str, object]", _plain_json(fields))
-
-
-def _plain_json(value: object) -> object:
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, list):
-        return [_plain_json(item) for item in value]
-    if isinstance(value, dict):
-        return {_plain(name): _plain_json(item) for name, item in value.items()}
-    return value
-
-
-def _shown(value: object) -> str:
-    """Returns a short, printable form of untrusted `value` for a message."""
-    shown = ascii(value)
-    return shown if len(shown) <= SHOWN_CHARS else f"{shown[: SHOWN_CHARS - 1]}…"

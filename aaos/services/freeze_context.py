@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aaos.domain.market import Candles, iso_utc, timeframe_ms
+from aaos.domain.prompts import CANDLES
 from aaos.domain.runs import ClaimedRun, Completed, Dependency, Input, NewRun
 from aaos.errors import InvariantViolation, StaleInput
 from aaos.ports import Clock, MarketData, ResultStore
 from aaos.settings import Settings
 
-PROMPT_CANDLES = 100
 VOTE = "trading_analysis"
 DECISION = "trading_decision"
 # Votes end this long before the decision must be made: time for a sweep to see it (5 s), for the reconciler to fire
@@ -44,7 +44,7 @@ def freeze_context(
     read = market.candles(run.symbol, newest, settings.market.history_candles)
     for each in dependencies:
         check_market(each, read)
-    candles = read.until(technical["newest_candle_ms"] + timeframe_ms(read.timeframe)).tail(PROMPT_CANDLES)
+    candles = read.until(technical["newest_candle_ms"] + timeframe_ms(read.timeframe)).tail(CANDLES["full"])
     body = {
         "symbol": run.symbol,
         "as_of": technical["as_of"],

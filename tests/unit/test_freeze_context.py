@@ -67,14 +67,14 @@ def test_the_context_holds_the_inputs_the_newest_candles_and_their_lineage(pipel
     assert frozen.body["technical"] == needed["technical_analysis"].body
     assert frozen.body["regime"] == needed["regime_detection"].body
     assert frozen.body["as_of"] == frozen.body["technical"]["as_of"]
-    assert len(frozen.body["candles"]["rows"]) == 100
+    assert len(frozen.body["candles"]["rows"]) == 300, "all that this market has"
     assert frozen.body["config_hash"] == SETTINGS.hash
     lineage = {each.name: each for each in frozen.inputs}
     assert set(lineage) == {"technical_analysis", "regime_detection", "candles"}
     for kind, dependency in needed.items():
         assert lineage[kind].result_id == dependency.result_id
         assert lineage[kind].content_hash == dependency.content_hash == content_hash(dependency.body)
-    assert lineage["candles"].content_hash == MARKET.candles("BTC/USDT", NOW, 100).content_hash()
+    assert lineage["candles"].content_hash == MARKET.candles("BTC/USDT", NOW, 500).content_hash()
 
 
 def test_every_voter_gets_a_run_of_its_own_under_a_key_that_a_repetition_would_find_again(pipeline: Pipeline) -> None:

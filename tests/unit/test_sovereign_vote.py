@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aaos.domain.sovereign import EXTRAS_MAX_CHARS, MAX_DEPTH, REASONING_MAX_CHARS, SIGNALS, Vote, parse_vote
+from aaos.domain.answer_formats import REASONING_MAX_CHARS, SIGNALS
+from aaos.domain.answers import EXTRAS_MAX_CHARS, MAX_DEPTH, Vote, parse_vote
 from aaos.errors import SovereignInvalidResponse
 
 GOOD: dict[str, Any] = {
@@ -124,7 +125,8 @@ def test_extras_that_fill_a_table_are_replaced_by_their_size():
         f"The set {{a, b}} of reasons convinces me. {answer()}",
         f'The figures were {{"rsi": 71}}, hence {answer()}',
         f"<think>BUY? {answer(signal='BUY')} No, {{ broken.</think>\n{answer()}",
-        f"a draft without its opening tag {answer(signal='BUY')}</think>{answer()}",
+        f"thoughts without their opening tag: {{ x }}, 3 < 4.</think>{answer()}",
+        f"<think>Do I end with </think>? No.\n{answer()}",
         f"{answer()}\nOnce more: {answer(reasoning='RSI 71, volume falls')}",
         f"[{answer()}]",
         json.dumps(GOOD, indent=4),
@@ -133,6 +135,10 @@ def test_extras_that_fill_a_table_are_replaced_by_their_size():
 )
 def test_the_vote_is_found_in_what_surrounds_it(content):
     assert parse_vote(content) == parse_vote(answer())
+
+
+def test_a_vote_that_quotes_the_end_of_thoughts_is_whole():
+    assert parse_vote(answer(reasoning="the news say </think> {x}")).reasoning == "the news say </think> {x}"
 
 
 def test_of_votes_that_agree_the_last_one_counts():
@@ -165,7 +171,10 @@ def test_of_votes_that_agree_the_last_one_counts():
         ("{ " + answer(), "no JSON object"),
         (json.dumps(answer()), "no JSON object"),
         ("<think>hm, " + answer(), "never ends"),
-        (answer() + "</think>", "no JSON object"),
+        (answer() + "</think>", "behind </think>"),
+        (answer() + "</think>" + answer(signal="BUY"), "contradict"),
+        ("<think>x</think>" + answer() + "</think>" + answer(signal="BUY"), "contradict"),
+        (answer() + "<think>x</think>" + answer(signal="BUY"), "contradict"),
         (answer()[:-1] + ', "confidence": 0.1}', "twice"),
         (answer()[:-1] + ', "x": {"a": 1, "a": 2}}', "twice"),
         (answer().replace("RSI", "R\nSI"), "broken JSON"),

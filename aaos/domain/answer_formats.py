@@ -1,0 +1,28 @@
+"""The forms that answers are asked for in; standard library only: small processes read it, too."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from aaos.domain.model_request import AnswerFormat
+
+Signal = Literal["BUY", "SELL", "HOLD"]
+SIGNALS: Final[tuple[Signal, ...]] = ("BUY", "SELL", "HOLD")
+
+REASONING_MAX_CHARS: Final = 2_000
+"""Longer reasoning is cut: 700 answer tokens are about 2,800 characters, and the raw answer is stored."""
+VOTE_FIELDS: Final = ("reasoning", "signal", "confidence", "risk_score")
+VOTE_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    # Reasoning first: a model that writes left to right then argues before it commits.
+    "properties": {
+        "reasoning": {"type": "string", "minLength": 1, "maxLength": REASONING_MAX_CHARS},
+        "signal": {"type": "string", "enum": list(SIGNALS)},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "risk_score": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+    "required": list(VOTE_FIELDS),
+    "additionalProperties": False,
+}
+"""JSON Schema of a vote, for servers that constrain their output (`response_format`)."""
+VOTE_FORMAT: Final = AnswerFormat("vote", VOTE_SCHEMA)
