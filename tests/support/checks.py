@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +12,11 @@ from typing import Any
 
 import redis
 
+from aaos.adapters.sovereign.wire import encode_request
+from aaos.domain.model_request import AnswerFormat, ModelRequest
 from aaos.domain.results import content_hash
+from aaos.domain.sovereign import SovereignSettings
+from aaos.local.sovereign_request import read_request
 
 Rows = Callable[..., list[Any]]
 STREAMS = "aaos:results:"
@@ -80,8 +85,37 @@ RECOVERIES = """
     ORDER BY lost.id
 """
 LEDGER = """
-    SELECT run_id, count(*) FILTER (WHERE state = 'answered') AS answered, count(*) AS asked
+    SELECT run_id, count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
+           count(*) FILTER (WHERE answer_hash IS NOT NULL AND cached_from IS NULL) AS paid,
+           count(*) FILTER (WHERE cached_from IS NULL) AS asked
     FROM sovereign_calls GROUP BY run_id
+"""
+# What counts against the budgets, added up from the calls, beside what the budgets say.
+BOOKS_DISAGREE = """
+    WITH booked AS (
+        SELECT 'day:' || to_char(day, 'YYYY-MM-DD') AS scope, sum(tokens_booked) AS tokens, sum(cost) AS cost
+        FROM sovereign_calls GROUP BY day
+        UNION ALL
+        SELECT 'decision:' || decision, sum(tokens_booked), sum(cost) FROM sovereign_calls
+        WHERE decision IS NOT NULL GROUP BY decision
+    )
+    SELECT scope, booked.tokens, booked.cost, spent.tokens AS spent_tokens, spent.cost AS spent_cost
+    FROM booked FULL JOIN llm_spending spent USING (scope)
+    WHERE (coalesce(booked.tokens, 0), coalesce(booked.cost, 0)) <> (coalesce(spent.tokens, 0), coalesce(spent.cost, 0))
+"""
+TEXTS_MISSING = """
+    SELECT c.id FROM sovereign_calls c
+    WHERE EXISTS (
+        SELECT FROM unnest(ARRAY[c.system_hash, c.user_hash, c.format_hash, c.answer_hash, c.raw_hash]) AS named (hash)
+        WHERE named.hash IS NOT NULL AND NOT EXISTS (SELECT FROM model_texts t WHERE t.hash = named.hash))
+    LIMIT 20
+"""
+PROMPTS = """
+    SELECT c.model, CAST(c.parameters AS jsonb) AS parameters, s.text AS system_text, u.text AS user_text,
+           f.text AS format_text, count(*) AS times
+    FROM sovereign_calls c JOIN model_texts s ON s.hash = c.system_hash JOIN model_texts u ON u.hash = c.user_hash
+    LEFT JOIN model_texts f ON f.hash = c.format_hash
+    WHERE c.cached_from IS NULL GROUP BY 1, 2, 3, 4, 5
 """
 
 
@@ -146,18 +180,38 @@ def check_slots(rows: Rows, kind: str, width_ms: int, symbols: Sequence[str]) ->
 
 
 def check_ledger(rows: Rows, transcript: dict[str, Any]) -> dict[str, int]:
-    """FM-TAW-007: one accepted answer per stored vote, and no call that the ledger does not know of."""
+    """FM-TAW-007: one accepted answer per stored vote, no call that the ledger does not know of, and books that add up.
+
+    Repairs, answers that were unusable and calls that failed are told as well; none of them is accepted.
+    """
     ledger = rows(LEDGER)
-    answered = {row.run_id: row.answered for row in ledger}
-    _none("more than one accepted answer", [run for run, times in answered.items() if times > 1])
+    accepted = {row.run_id: row.accepted for row in ledger}
+    _none("more than one accepted answer", [run for run, times in accepted.items() if times > 1])
     votes = {row[0] for row in rows("SELECT run_id FROM results WHERE kind = 'trading_analysis'")}
-    _none("a vote without an accepted answer", sorted(run for run in votes if answered.get(run) != 1)[:20])
-    asked, accepted = sum(row.asked for row in ledger), sum(answered.values())
+    _none("a vote without an accepted answer", sorted(run for run in votes if accepted.get(run) != 1)[:20])
+    _none("the budgets do not say what the calls do", rows(BOOKS_DISAGREE))
+    _none("calls whose texts are not stored", rows(TEXTS_MISSING))
+    asked, paid = sum(row.asked for row in ledger), sum(row.paid for row in ledger)
     # Written before it is made: whatever reached the service is in the ledger. What was charged beyond the
-    # accepted answers went to workers that died before they could store them.
+    # answers that are stored went to workers that died before they could store them.
     assert transcript["total"] <= asked, f"{transcript['total']} calls made, {asked} in the ledger"
-    assert accepted <= transcript["charged"]
-    return {"asked": asked, "accepted": accepted, "called": transcript["total"], "charged": transcript["charged"]}
+    assert paid <= transcript["charged"]
+    told: Counter[str] = Counter()
+    for row in rows(PROMPTS):
+        told[_as_received(row)] += row.times
+    seen = Counter(call["request_hash"] for call in transcript["calls"] if call["request_hash"])
+    _none("prompts the ledger does not know", [each for each, times in seen.items() if times > told[each]][:20])
+    return {
+        "asked": asked, "accepted": sum(accepted.values()), "called": transcript["total"],
+        "charged": transcript["charged"],
+    }  # fmt: skip
+
+
+def _as_received(row: Any) -> str:
+    """Returns the hash of a stored prompt as the simulator computes it: from what stands on the wire."""
+    form = None if row.format_text is None else AnswerFormat(**json.loads(row.format_text))
+    asked = ModelRequest(row.model, row.system_text, row.user_text, answer_format=form, **row.parameters)
+    return read_request(encode_request(asked, SovereignSettings(json_schema=True))).prompt_hash
 
 
 @dataclass(frozen=True, slots=True)
