@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le
 
+from aaos.domain.audit import AuditEntry
 from aaos.errors import FailureSource
 
 JsonObject = Mapping[str, Any]
@@ -114,6 +115,7 @@ class Dependency:
     analyzed_at: datetime | None
     content_hash: str | None
     body: JsonObject | None
+    params: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +158,29 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAlert:
+    """An alert to be raised."""
+
+    kind: str
+    message: str
+    details: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
-    """The work succeeded; `feeds` are further runs, born in the same transaction, the dependents then wait for."""
+    """The work succeeded; all of this is stored in one transaction, or none of it.
+
+    Attributes:
+        feeds: further runs that the dependents then wait for.
+        audit: what the audit log says of it.
+        alerts: what an operator should see of it.
+    """
 
     body: JsonObject
     inputs: Sequence[Input] = ()
     feeds: Sequence[NewRun] = ()
+    audit: Sequence[AuditEntry] = ()
+    alerts: Sequence[NewAlert] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,16 @@ class Explained:
     """What a result rests on; prints as a tree, `data` holds it all."""
 
     data: Explanation
+    review: str | None = None
+    """Where a person's approval of it stands; None where none is needed."""
 
     def lines(self, width: int | None = None) -> list[str]:
         """Returns the tree, line by line, long texts folded at `width` columns."""
-        return tree_lines(as_tree(self.data), width)
+        return tree_lines(as_tree(self.data, self.review), width)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form."""
-        return self.data.to_dict()
+        return self.data.to_dict() | ({} if self.review is None else {"review": self.review})
 
     def __repr__(self) -> str:
         return "\n".join(self.lines(shutil.get_terminal_size().columns))
@@ -70,7 +72,7 @@ def _folded(text: str, width: int | None) -> list[str]:
     return textwrap.wrap(text, max(width - INDENT, NARROWEST), drop_whitespace=True) or [text]
 
 
-def as_tree(explanation: Explanation) -> Node:
+def as_tree(explanation: Explanation, review: str | None = None) -> Node:
     """Returns the explanation as a tree: for a decision in the order in which it came about."""
     result = explanation.result
     mark = _MARKS["verified" if explanation.intact else "differs"]
@@ -80,9 +82,10 @@ def as_tree(explanation: Explanation) -> Node:
         children = _stages(explanation)
     else:
         children = (*_details(result), *(_input(link) for link in explanation.inputs))
+    asked = () if review is None else (Node(f"review: {shortened(review, REASONING_SHOWN_CHARS)}"),)
     problems = [Node(f"PROBLEM: {each}") for each in explanation.problems()]
     verdict = problems or [Node("every stored input has the content that was recorded")]
-    return Node(head, (*children, *verdict))
+    return Node(head, (*children, *asked, *verdict))
 
 
 def _stages(explanation: Explanation) -> tuple[Node, ...]:
@@ -214,16 +217,40 @@ def _context(body: Mapping[str, Any]) -> list[Node]:
 
 def _vote(body: Mapping[str, Any]) -> list[Node]:
     cost = f"{body['tokens_in']} + {body['tokens_out']} tokens, {body['latency_ms']:.0f} ms"
-    fallback = ", by the fallback model" if body["fallback_used"] else ""
+    tier = f", {body['context_tier']} context" if "context_tier" in body else ""
     return [
-        Node(f"risk {body['risk_score']:.2f}, stance {body['stance']}{fallback}, {cost}"),
-        Node(f"asked with template {body['prompt_version']}, prompt {_hash(body['prompt_hash'])}"),
+        Node(f"risk {body['risk_score']:.2f}, stance {body['stance']}, {cost}"),
+        *_trust(body),
+        *(Node(_failed(each)) for each in body.get("failed_attempts", ())),
+        Node(f"asked with template {body['prompt_version']}{tier}, prompt {_hash(body['prompt_hash'])}"),
         Node(f"said: {shortened(body['reasoning'], REASONING_SHOWN_CHARS)}"),
     ]
 
 
+def _trust(body: Mapping[str, Any]) -> list[Node]:
+    """How far the answer was believed, where that was not as it was said."""
+    instead = f" in place of {body['primary_model']}" if body.get("primary_model") else ""
+    why = f": {shortened(body['fallback_why'], REASONING_SHOWN_CHARS)}" if body.get("fallback_why") else ""
+    fallback = [Node(f"by the fallback model {body['model']}{instead}{why}")] if body["fallback_used"] else []
+    if body.get("trust_factor", 1) == 1:
+        return fallback
+    chain = f"{body['original_confidence']:.4g} × {body['trust_factor']:.4g} = {body['confidence']:.4g}"
+    source = {"prior": "the configured factor", "learned": "learned from outcomes"}.get(body["trust_source"], "")
+    reason = f", {body['degradation_reason']}" if body.get("degradation_reason") else ""
+    return [*fallback, Node(f"confidence {chain} ({source}{reason})")]
+
+
+def _failed(envelope: Mapping[str, Any]) -> str:
+    """A call that gave no usable answer; what a model or server said in it is untrusted."""
+    said = shortened(str(envelope["message"]), REASONING_SHOWN_CHARS)
+    took = f"call {envelope['attempt']}, {envelope['elapsed_ms']:.0f} ms"
+    return f"failed: {envelope['model']} ({took}): {envelope['code']}: {said}"
+
+
 def _absent(body: Mapping[str, Any]) -> list[Node]:
-    return [Node(f"absent: run {vote['run']}: {vote['absent']}") for vote in body["votes"] if "absent" in vote]
+    gone = [vote for vote in body["votes"] if "absent" in vote]
+    named = [f"{vote['voter']} (run {vote['run']})" if "voter" in vote else f"run {vote['run']}" for vote in gone]
+    return [Node(f"absent: {name}: {vote['absent']}") for name, vote in zip(named, gone, strict=True)]
 
 
 def _adjustments(body: Mapping[str, Any]) -> list[Node]:

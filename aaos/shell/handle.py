@@ -12,6 +12,7 @@ from aaos.domain.runs import State
 from aaos.errors import DatabaseUnavailable, InputError, InvariantViolation, RunFailed, WaitTimeout
 from aaos.shell.connection import helpful_errors
 from aaos.shell.results import Result, typed
+from aaos.shell.reviews import with_standing
 from aaos.shell.runs import Run
 from aaos.shell.stages import Stage, stages, where_it_stands
 
@@ -106,7 +107,8 @@ class Handle(Generic[R]):
         record = self._container.results.result_of_run(run.id)
         if record is None:
             raise InvariantViolation(f"{self._named} is completed without a result")
-        return cast("R", typed(record))
+        [result] = with_standing([typed(record)], self._container)
+        return cast("R", result)
 
     def _timeout(self, limit_s: float) -> WaitTimeout:
         run = self.run

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Signal = Literal["BUY", "SELL", "HOLD"]
 _OF_DIRECTION: Mapping[str, Signal] = {"long": "BUY", "short": "SELL", "neutral": "HOLD"}
 MS_PER_S = 1000
+_SPOKEN = ("voter", "model", "signal", "confidence", "absent", "original_confidence", "fallback_used")
 JSON_FIELDS = (
     "id", "run_id", "kind", "symbol", "slot", "fence", "analyzed_at", "published_at", "content_hash", "body", "inputs",
 )  # fmt: skip
@@ -196,7 +197,12 @@ class RegimeResult(Result):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VoteResult(Result):
-    """What one model said about a context; confidence and risk 0…1."""
+    """What one model said about a context; confidence and risk 0…1.
+
+    `confidence` is what counts, `original_confidence` what the model said, `trust_factor` what lies between them;
+    with `fallback_used` another model than the voter's own (`primary_model`) answered, and `failed_attempts` tells
+    why: one error envelope for each call that gave no usable answer.
+    """
 
     voter: str
     stance: str
@@ -210,21 +216,43 @@ class VoteResult(Result):
     tokens_in: int
     tokens_out: int
     latency_ms: float
+    original_confidence: float = field(default=0.0)
+    trust_factor: float = field(default=1.0)
+    degraded_inference: bool = field(default=False)
+    primary_model: str | None = field(default=None)
+    fallback_why: str | None = field(default=None)
+    failed_attempts: tuple[Mapping[str, Any], ...] = field(default=())
 
     own: ClassVar[tuple[str, ...]] = (
         "voter", "stance", "model", "signal", "confidence", "risk_score", "reasoning", "fallback_used", "prompt_hash",
         "tokens_in", "tokens_out", "latency_ms",
     )  # fmt: skip
 
+    @classmethod
+    def _built(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        # Votes stored before distrust was have none of these.
+        names = ("trust_factor", "degraded_inference", "primary_model", "fallback_why")
+        told = {name: body[name] for name in names if name in body}
+        failed = tuple(body.get("failed_attempts", ()))
+        return told | {
+            "original_confidence": body.get("original_confidence", body["confidence"]),
+            "failed_attempts": failed,
+        }
+
     @property
     def headline(self) -> str:
         """See the base class."""
-        return f"{self.voter} ({self.model}) {self.signal} {self.confidence:.2f}"
+        fallback = ", fallback" if self.fallback_used else ""
+        confidence = confidences(self.original_confidence, self.confidence)
+        return f"{self.voter} ({self.model}{fallback}) {self.signal} {confidence}"
 
 
 @dataclass(frozen=True, slots=True)
 class VoteSummary:
-    """A vote as a decision counted it; `absent` says why there is none."""
+    """A vote as a decision counted it; `absent` says why there is none.
+
+    `confidence` is what counted, `original_confidence` what the model said.
+    """
 
     run_id: int
     voter: str | None = None
@@ -232,11 +260,24 @@ class VoteSummary:
     signal: Signal | None = None
     confidence: float | None = None
     absent: str | None = None
+    original_confidence: float | None = None
+    fallback_used: bool = False
+
+    def __str__(self) -> str:
+        who = self.voter or f"run {self.run_id}"
+        if self.absent is not None or self.confidence is None:
+            return f"{who}: absent ({self.absent})"
+        said = self.confidence if self.original_confidence is None else self.original_confidence
+        fallback = ", fallback" if self.fallback_used else ""
+        return f"{who}: {self.signal} {confidences(said, self.confidence)}, {self.model}{fallback}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecisionResult(Result):
-    """A decision: what is done, how surely (0…1, adjusted), why, and whether it may be traded."""
+    """A decision: what is done, how surely (0…1, adjusted), why, and whether it may be traded.
+
+    `review` says where a person's approval stands, None where none is needed.
+    """
 
     timeframe: str
     signal: Signal
@@ -255,6 +296,7 @@ class DecisionResult(Result):
     market_time: datetime
     adjustments: tuple[Adjustment, ...] = field(default=())
     votes: tuple[VoteSummary, ...] = field(default=())
+    review: str | None = field(default=None)
 
     own: ClassVar[tuple[str, ...]] = (
         "timeframe", "signal", "confidence", "original_confidence", "risk_score", "reasoning", "wyckoff_phase",
@@ -267,7 +309,9 @@ class DecisionResult(Result):
         from aaos.domain.decision import Adjustment
 
         steps = tuple(Adjustment(**each) for each in body["adjustments"])
-        return {**_times(body), "adjustments": steps, "votes": tuple(_vote(each) for each in body["votes"])}
+        review = "needs a person's approval" if "review" in body else None
+        votes = tuple(_vote(each) for each in body["votes"])
+        return {**_times(body), "adjustments": steps, "votes": votes, "review": review}
 
     @property
     def risk(self) -> RiskLabel:
@@ -283,6 +327,7 @@ class DecisionResult(Result):
         parts = [f"{self.signal} {self.confidence:.2f}", f"risk {self.risk}", f"{cast} of {len(self.votes)} votes"]
         parts += [f"warning: {self.hidden_hand_warning}"] if self.hidden_hand_warning else []
         parts += ["degraded"] if self.degraded_inference else []
+        parts += [self.review] if self.review else []
         return ", ".join([*parts, "tradable" if self.tradable else "not tradable"])
 
 
@@ -300,8 +345,13 @@ def typed(record: ResultRecord) -> Result:
 
 
 def _vote(spoken: Mapping[str, Any]) -> VoteSummary:
-    said = {name: spoken.get(name) for name in ("voter", "model", "signal", "confidence", "absent")}
+    said = {name: spoken[name] for name in _SPOKEN if name in spoken}
     return VoteSummary(run_id=spoken["run"], **said)
+
+
+def confidences(said: float, counts: float) -> str:
+    """Returns what a model said and what of it counts: `0.85 → 0.68`, one figure where it is the same."""
+    return f"{counts:.2f}" if said == counts else f"{said:.2f} → {counts:.2f}"
 
 
 def _times(body: Mapping[str, Any]) -> dict[str, datetime]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aaos.errors import AaosError, BrokerUnavailable, DatabaseUnavailable, NetworkError
 from aaos.shell import environment
+from aaos.shell.reviews import WaitingList
 from aaos.shell.runs import instant, plain
 from aaos.shell.tables import as_text, table
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ALERTS_SHOWN = 5
+WAITING_SHOWN = 20
 SOVEREIGN_TIMEOUT_S = 2.0
 SERVER_ERROR = 500
 
@@ -52,6 +54,8 @@ class Status:
     queues: tuple[QueueStatus, ...]
     outbox_backlog: int | None
     alerts: tuple[Mapping[str, Any], ...]
+    waiting: WaitingList = field(default_factory=WaitingList)
+    """Decisions that wait for a person's approval."""
 
     @property
     def memory_pss_mb(self) -> float:
@@ -66,6 +70,7 @@ class Status:
             "queues": [asdict(queue) for queue in self.queues],
             "outbox_backlog": self.outbox_backlog,
             "alerts": [{name: plain(value) for name, value in alert.items()} for alert in self.alerts],
+            "waiting": self.waiting.to_dicts(),
         }
 
     def __rich__(self) -> Group:
@@ -95,6 +100,7 @@ def current_status(container: Container) -> Status:
         queues=_queues(container, database, broker),
         outbox_backlog=_known(container.outbox.backlog, database),
         alerts=tuple(_known(lambda: container.alerts.recent(ALERTS_SHOWN), database) or ()),
+        waiting=WaitingList(_known(lambda: container.approvals.waiting(WAITING_SHOWN), database) or ()),
     )
 
 
@@ -167,6 +173,8 @@ def _shown(status: Status) -> Sequence[Any]:
     ] for each in status.queues))]  # fmt: skip
     waiting = "unknown" if status.outbox_backlog is None else str(status.outbox_backlog)
     parts += ["", f"results not announced yet: {waiting}"]
+    if status.waiting:
+        parts += ["", "decisions that wait for approval (`aaos approve RUN --reason …`):", status.waiting]
     if status.alerts:
         rows = ([instant(each["created_at"]), each["kind"], each["message"]] for each in status.alerts)
         parts += ["", table(("newest alerts", "kind", "message"), rows)]

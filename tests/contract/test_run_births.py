@@ -236,6 +236,17 @@ def test_a_dependent_run_sees_how_its_inputs_ended(world: World, outcome: Failed
     assert (bad.reason, bad.result_id, bad.body) == (outcome.reason, None, None)
 
 
+def test_a_dependent_run_sees_what_its_inputs_were_asked(world: World) -> None:
+    runs = world.runs()
+    [plan] = pipeline(runs, ["BTC/USDT"])
+    for technical, _ in plan.header:
+        runs.complete(taken(runs, technical), Completed({"score": 1}), publish=True)
+    vote = analysis("trading_analysis", request_key="vote:1:trend", params={"voter": "trend"})
+    runs.complete(taken(runs, plan.body[0]), Completed({"frozen": 1}, feeds=[vote]), publish=False)
+    waiting = {each.kind: each.params for each in runs.dependencies(plan.run_id)}
+    assert waiting == {"trading_context": {}, "trading_analysis": {"voter": "trend"}}
+
+
 def test_who_waits_is_told_whether_all_it_waits_for_is_final(world: World) -> None:
     runs = world.runs()
     [plan] = pipeline(runs, ["BTC/USDT"])

@@ -104,7 +104,7 @@ def a_decision_story(phase: str = "distribution", volume: str = "declining") -> 
              for i, name in enumerate(("trend", "reversal"))]  # fmt: skip
     needed = [_dependency(row) for row in (context, *votes)] + [_absent_vote(108)]
     run = ClaimedRun(109, "trading_decision", SYMBOL, SLOT, 1, 9, SLOT, True, True, {}, SLOT, 30.0)
-    decided = decide_trade(run, needed, DecisionRules(), 3)
+    decided = decide_trade(run, needed, DecisionRules())
     decision = stored(9, "trading_decision", decided.body, *(each.to_dict() for each in decided.inputs))
     return decision, StoredResults(technical, before, regime, context, *votes, decision)
 

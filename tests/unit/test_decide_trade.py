@@ -11,6 +11,7 @@ import pytest
 from market_examples import a_regime, a_signal
 
 from aaos.domain.decision import DecisionRules
+from aaos.domain.llm_budget import BUDGET_REACHED
 from aaos.domain.results import canonical_json, content_hash
 from aaos.domain.runs import ClaimedRun, Dependency, State
 from aaos.errors import InvariantViolation
@@ -68,8 +69,8 @@ def not_cast(run_id: int, reason: str | None = "no answer") -> Dependency:
     )
 
 
-def decided(*dependencies: Dependency, voters: int = 3) -> dict[str, Any]:
-    return dict(decide_trade(RUN, dependencies, RULES, voters).body)
+def decided(*dependencies: Dependency) -> dict[str, Any]:
+    return dict(decide_trade(RUN, dependencies, RULES).body)
 
 
 def test_three_votes_for_a_rising_market_make_a_tradable_buy() -> None:
@@ -117,7 +118,7 @@ def test_the_same_stored_inputs_give_the_same_bytes() -> None:
 @pytest.mark.requirement("D1")
 def test_lineage_names_every_input_that_has_a_result_with_its_hash() -> None:
     context, trend, risk = a_context(), a_ballot("trend"), a_ballot("risk")
-    outcome = decide_trade(RUN, [context, trend, risk, not_cast(50)], RULES, 3)
+    outcome = decide_trade(RUN, [context, trend, risk, not_cast(50)], RULES)
     assert [(each.name, each.result_id, each.content_hash) for each in outcome.inputs] == [
         ("trading_context", context.result_id, context.content_hash),
         ("trend", trend.result_id, trend.content_hash),
@@ -131,7 +132,7 @@ def test_inputs_of_another_symbol_break_an_invariant() -> None:
     assert context.body is not None
     foreign = dict(context.body) | {"technical": a_signal(symbol="ETH/USDT").to_dict()}
     with pytest.raises(InvariantViolation, match="ETH/USDT"):
-        decision_inputs(foreign, [], 3)
+        decision_inputs(foreign, [])
 
 
 def test_a_decision_without_a_context_breaks_an_invariant() -> None:
@@ -142,3 +143,73 @@ def test_a_decision_without_a_context_breaks_an_invariant() -> None:
 def test_a_stored_decision_survives_its_way_through_json() -> None:
     body = decided(a_context(), a_ballot("trend"), a_ballot("risk"), a_ballot("reversal"))
     assert canonical_json(json.loads(canonical_json(body))) == canonical_json(body)
+
+
+# --- distrust, review, budgets ----------------------------------------------------------------------------
+
+FALLBACK = {
+    "model": "small",
+    "confidence": 0.72,
+    "original_confidence": 0.9,
+    "trust_factor": 0.8,
+    "trust_source": "prior",
+    "fallback_used": True,
+}
+
+
+@pytest.mark.requirement("FM-TAW-006")
+@pytest.mark.requirement("FM-003")
+@pytest.mark.requirement("D3")
+def test_a_fallback_vote_counts_what_its_run_stored_and_the_record_shows_both_figures() -> None:
+    body = decided(a_context(), a_ballot("trend", **FALLBACK))
+    assert body["votes"] == [
+        {"run": 71, "voter": "trend", "model": "small", "signal": "BUY", "confidence": 0.72, "original_confidence": 0.9,
+         "fallback_used": True},
+    ]  # fmt: skip
+    assert (body["adjustments"][0]["before"], body["adjustments"][0]["after"]) == (0.9, 0.72)
+    assert (body["degraded_inference"], body["degradation_reason"]) == (True, "fallback_model_used")
+
+
+@pytest.mark.requirement("FM-TAW-006")
+@pytest.mark.requirement("A1")
+def test_a_decision_held_for_review_comes_with_its_alert_and_its_audit_entry() -> None:
+    held = decide_trade(RUN, [a_context(), a_ballot("trend", **FALLBACK)], DecisionRules(fallback_policy="review"))
+    assert (held.body["tradable"], held.body["review"]["required"], held.body["review"]["expires_after_s"]) == (
+        False, True, 900,
+    )  # fmt: skip
+    [alert], [entry] = held.alerts, held.audit
+    assert alert.kind == "approval_needed"
+    assert "decision 99, BUY BTC/USDT, waits for a person for 900 s" in alert.message
+    assert "aaos approve 99" in alert.message
+    assert (entry.action, entry.actor, entry.subject) == ("decision.held_for_review", "run:99", "run:99")
+    assert entry.details["why"] == "fallback_model_used for trend (small)"
+
+
+def test_a_decision_that_waits_for_nobody_alerts_nobody() -> None:
+    plain = decide_trade(RUN, [a_context(), a_ballot("trend", **FALLBACK)], RULES)
+    assert ("review" in plain.body, plain.alerts, plain.audit) == (False, (), ())
+
+
+def test_an_absent_vote_is_named_by_its_runs_voter() -> None:
+    gone = replace(not_cast(50, "the model timed out"), params={"voter": "risk", "context_run": 1})
+    body = decided(a_context(), a_ballot("trend"), gone)
+    assert body["votes"][1] == {"run": 50, "voter": "risk", "absent": "the model timed out"}
+    assert "(risk: the model timed out)" in decided(a_context(), gone)["reasoning"]
+
+
+def test_a_vote_that_no_budget_could_pay_for_makes_a_hold_of_two_buys() -> None:
+    reason = f"{BUDGET_REACHED}: 500000 tokens per decision"
+    gone = replace(not_cast(50, reason), params={"voter": "risk"})
+    body = decided(a_context(), a_ballot("trend"), a_ballot("reversal"), gone)
+    assert (body["signal"], body["tradable"]) == ("HOLD", False)
+    assert body["reasoning"] == f"HOLD: risk: {reason}"
+
+
+# What the release before stored for these inputs, byte for byte.
+STORED_BEFORE = "2449ded56596f6b0ded8be8f84955a6bdb40d410a81b2185a4f4221280bd08c4"
+
+
+@pytest.mark.requirement("D2")
+def test_inputs_stored_before_distrust_was_replay_to_the_bytes_of_then() -> None:
+    old = [a_context(), a_ballot("trend"), a_ballot("reversal", "SELL", 0.61), a_ballot("risk", "BUY", 0.77)]
+    assert content_hash(decided(*old)) == STORED_BEFORE

@@ -69,6 +69,14 @@ def test_every_result_prints_as_one_line_is_frozen_and_has_the_same_json_keys(re
     assert list(told) == expected.split()
 
 
+def test_a_run_that_was_put_back_says_when_it_is_due_and_why() -> None:
+    record = replace(RECORD, state=State.PENDING, reason="limit of 16 calls at once reached", due_at=SLOT)
+    run = Run.of(record)
+    assert run.why == f"due at {SLOT:%Y-%m-%d %H:%M:%SZ}: limit of 16 calls at once reached"
+    assert Run.of(replace(record, reason=None)).why == "", "one that just waits for a worker says nothing"
+    assert "limit of 16" in as_text(RunList([run]), 200)
+
+
 def test_a_run_prints_what_became_of_it_and_why() -> None:
     failed = replace(RECORD, state=State.FAILED, failure_source="timeout", reason="not done after 30 s", result_id=None)
     assert repr(Run.of(failed)).endswith("failed, timeout: not done after 30 s)")

@@ -1,13 +1,15 @@
 """From votes and analyses to one decision. Pure; each step is a room of its own.
 
-votes        what the models said, quorum, majority, distrust of fallbacks
+distrust     how far one answer is believed (FM-TAW-006)
+votes        what the models said, quorum, majority
 hidden_hand  the Wyckoff check (FM-TAW-012)
 consensus    agreement of independent signals (F11)
 decide       the steps in order
 """
 
 from aaos.domain.decision.consensus import agreement_with, consensus_multiplier, stances
-from aaos.domain.decision.decide import Adjustment, Decision, DecisionInputs, decide
+from aaos.domain.decision.decide import Adjustment, Decision, DecisionInputs, Review, decide
+from aaos.domain.decision.distrust import FALLBACK_MODEL_USED, Distrust, distrusted, scaled
 from aaos.domain.decision.hidden_hand import HiddenHandCheck, check_hidden_hand
 from aaos.domain.decision.votes import (
     AbsentVote,
@@ -19,6 +21,7 @@ from aaos.domain.decision.votes import (
 from aaos.domain.sovereign import SIGNALS, Signal
 
 __all__ = [
+    "FALLBACK_MODEL_USED",
     "SIGNALS",
     "AbsentVote",
     "Adjustment",
@@ -26,7 +29,9 @@ __all__ = [
     "Decision",
     "DecisionInputs",
     "DecisionRules",
+    "Distrust",
     "HiddenHandCheck",
+    "Review",
     "Signal",
     "Tally",
     "agreement_with",
@@ -34,5 +39,7 @@ __all__ = [
     "consensus_multiplier",
     "count_votes",
     "decide",
+    "distrusted",
+    "scaled",
     "stances",
 ]

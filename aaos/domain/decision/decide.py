@@ -6,20 +6,20 @@ figure can be read and recomputed. HOLD is final wherever it arises: no later st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from aaos.domain.decision.consensus import agreement_with, consensus_multiplier, stances
+from aaos.domain.decision.distrust import FALLBACK_MODEL_USED, Distrust, scaled
 from aaos.domain.decision.hidden_hand import check_hidden_hand
 from aaos.domain.decision.votes import (
-    FALLBACK_MODEL_USED,
     AbsentVote,
     CastVote,
     DecisionRules,
     Tally,
     count_votes,
-    mean_confidence,
+    mean_of,
     mean_risk,
 )
 from aaos.domain.regime import RegimeOutput, WyckoffPhase
@@ -89,11 +89,21 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """A person must approve before risk sees the decision, within `expires_after_s` of its `analyzed_at`."""
+
+    why: str
+    expires_after_s: float
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What is done, how surely, and why.
 
-    `original_confidence` is the agreeing votes' plain mean, `confidence` what all adjustments left of it;
-    `agreement` is the share r of independent signals for the action the votes chose, None without an action.
+    `original_confidence` is the agreeing votes' plain mean as the models said it, `confidence` what all adjustments
+    left of it; `agreement` is the share r of independent signals for the action the votes chose, None without an
+    action. A decision with a `review` is never `tradable`: only a person's approval lets risk see it.
     """
 
     symbol: str
@@ -110,24 +120,34 @@ class Decision:
     agreement: float | None
     adjustments: tuple[Adjustment, ...]
     tradable: bool
+    review: Review | None = None
+
+    def __post_init__(self) -> None:
+        if self.tradable and self.review is not None:
+            raise InvariantViolation(f"a decision on {self.symbol} waits for a person and is tradable all the same")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able fields; every number is finite."""
-        return {**asdict(self), "adjustments": [asdict(a) for a in self.adjustments]}
+        """JSON-able fields; every number is finite. `review` is there only if one is needed."""
+        plain = {**asdict(self), "adjustments": [asdict(a) for a in self.adjustments]}
+        if self.review is None:
+            del plain["review"]
+        return plain
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """What `to_dict` gave; other keys are passed over."""
-        own = {field.name: stored[field.name] for field in fields(cls)}
-        return cls(**{**own, "adjustments": tuple(Adjustment(**a) for a in stored["adjustments"])})
+        own = {field.name: stored[field.name] for field in fields(cls) if field.name != "review"}
+        review = Review(**stored["review"]) if "review" in stored else None
+        return cls(**{**own, "adjustments": tuple(Adjustment(**a) for a in stored["adjustments"]), "review": review})
 
 
 def decide(inputs: DecisionInputs, rules: DecisionRules) -> Decision:
     """The decision that follows from the inputs: pure, so a replay gives the same bytes."""
     tally = count_votes(inputs.votes, inputs.absent, inputs.voters_configured, rules)
-    original = mean_confidence(tally.agreeing)
+    trust = {vote.voter: vote.trusted(rules) for vote in tally.agreeing}
+    original = mean_of([each.original_confidence for each in trust.values()])
     steps: list[Adjustment] = []
-    confidence = _distrust_fallback(tally, original, rules, steps)
+    confidence = _distrust(trust, original, steps)
 
     said = stances(inputs.technical.direction, inputs.regime, inputs.votes)
     r = agreement_with(tally.signal, said)
@@ -147,6 +167,8 @@ def decide(inputs: DecisionInputs, rules: DecisionRules) -> Decision:
         confidence = _adjust(steps, "consensus", consensus_multiplier(r, rules), confidence, why)
 
     degraded = any(vote.fallback_used for vote in inputs.votes)
+    tradable = signal != "HOLD" and confidence >= rules.min_confidence
+    review = _review(inputs.votes, rules) if tradable and degraded else None
     return Decision(
         symbol=inputs.symbol,
         signal=signal,
@@ -161,21 +183,65 @@ def decide(inputs: DecisionInputs, rules: DecisionRules) -> Decision:
         phase_signal_conflict=check.conflict,
         agreement=r,
         adjustments=tuple(steps),
-        tradable=signal != "HOLD" and confidence >= rules.min_confidence,
+        tradable=tradable and review is None,
+        review=review,
     )
 
 
-def _distrust_fallback(tally: Tally, original: float, rules: DecisionRules, steps: list[Adjustment]) -> float:
-    """The mean confidence with every fallback vote's multiplied; the factor is exact when all are."""
-    fallbacks = [vote.voter for vote in tally.agreeing if vote.fallback_used]
-    if not fallbacks:
-        return original
-    after = mean_confidence(tally.agreeing, rules.fallback_multiplier)
-    everyone = len(fallbacks) == len(tally.agreeing)
-    factor = rules.fallback_multiplier if everyone or original == 0 else after / original
-    why = f"{FALLBACK_MODEL_USED} for {', '.join(fallbacks)}: × {rules.fallback_multiplier:g} on each such vote"
-    steps.append(Adjustment("fallback_distrust", factor, original, after, why))
+def _distrust(trust: Mapping[str, Distrust], original: float, steps: list[Adjustment]) -> float:
+    """The agreeing votes' mean confidence, fallback models' answers distrusted, then what was learned of the others."""
+    fallbacks = {voter: each for voter, each in trust.items() if each.fallback_used}
+    others = {voter: each for voter, each in trust.items() if not each.fallback_used and each.factor != 1}
+    weighed = {voter: each.original_confidence for voter, each in trust.items()}
+    confidence = original
+    for step, label, group in (
+        ("fallback_distrust", FALLBACK_MODEL_USED, fallbacks),
+        ("learned_trust", "outcomes taught", others),
+    ):
+        if group:
+            weighed |= {voter: each.confidence for voter, each in group.items()}
+            why = f"{label} for {', '.join(group)}: {_factors(group)}"
+            confidence = _distrust_group(steps, step, why, group, weighed, confidence)
+    return confidence
+
+
+def _distrust_group(
+    steps: list[Adjustment],
+    step: str,
+    why: str,
+    group: Mapping[str, Distrust],
+    weighed: Mapping[str, float],
+    before: float,
+) -> float:
+    """Notes what the distrusted votes leave of the mean; exactly `before` × factor where all votes have that factor."""
+    factors = {each.factor for each in group.values()}
+    if len(factors) == 1 and len(group) == len(weighed):
+        factor = factors.pop()
+        after = scaled(before, factor)
+    else:
+        after = mean_of(list(weighed.values()))
+        factor = after / before if before else max(factors)
+    steps.append(Adjustment(step, factor, before, after, why))
     return after
+
+
+def _factors(group: Mapping[str, Distrust]) -> str:
+    factors = {_factor(each) for each in group.values()}
+    if len(factors) == 1:
+        return f"{factors.pop()} on each such vote"
+    return ", ".join(f"{voter} {_factor(each)}" for voter, each in group.items())
+
+
+def _factor(trust: Distrust) -> str:
+    return f"× {trust.factor:g}{' (learned)' if trust.source == 'learned' else ''}"
+
+
+def _review(votes: Sequence[CastVote], rules: DecisionRules) -> Review | None:
+    """What a person has to look at before risk may, if the policy asks for it."""
+    if rules.fallback_policy != "review":
+        return None
+    named = ", ".join(f"{vote.voter} ({vote.model})" for vote in votes if vote.fallback_used)
+    return Review(f"{FALLBACK_MODEL_USED} for {named}", rules.review_expires_s)
 
 
 def _adjust(steps: list[Adjustment], step: str, factor: float, before: float, why: str) -> float:
