@@ -10,6 +10,7 @@ import pytest
 from market_examples import MINUTE_MS, START_MS, candles_of
 
 from aaos.adapters.market.played import PlayedMarket, PlayedSeries
+from aaos.domain.calibration import SeriesNow
 from aaos.domain.market import Candles, MarketSettings
 from aaos.domain.market_clock import MarketAnchor
 from aaos.errors import InsufficientData, StaleInput, UnknownSymbol
@@ -101,3 +102,28 @@ def test_an_unknown_symbol_is_refused_with_the_known_ones(ask: str) -> None:
     arguments = {"candles": (wall(100), 100), "timeframe": (), "market_time": (wall(100),)}[ask]
     with pytest.raises(UnknownSymbol, match="'XRP/USDT' in this market; it has: BTC/USDT"):
         getattr(market(), ask)("XRP/USDT", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "asked", "newest"), [(150, 120, 120), (150, 149, 149), (150, 200, 149), (150.9, 150, 149)]
+)
+def test_looking_back_never_shows_a_candle_that_has_not_closed_whatever_is_asked_for(
+    minutes: float, asked: int, newest: int
+) -> None:
+    found = market().candles_until("BTC/USDT", wall(minutes), START_MS + asked * MINUTE_MS, 10)
+    assert (len(found), int(found.open_time_ms[-1])) == (10, START_MS + newest * MINUTE_MS)
+
+
+def test_looking_back_minds_neither_few_candles_nor_old_ones() -> None:
+    played = market()
+    assert len(played.candles_until("BTC/USDT", wall(150), START_MS + 2 * MINUTE_MS, 10)) == 3
+    assert len(played.candles_until("BTC/USDT", wall(150), START_MS - MINUTE_MS, 10)) == 0
+    assert (
+        int(played.candles_until("BTC/USDT", wall(5_000), 2**53, 1).open_time_ms[0]) == START_MS + (N - 1) * MINUTE_MS
+    )
+    with pytest.raises(UnknownSymbol):
+        played.candles_until("ETH/USDT", wall(150), START_MS, 10)
+
+
+def test_each_series_in_use_stands_at_its_newest_closed_candle() -> None:
+    assert market().in_use(wall(150.9)) == [SeriesNow("BTC/USDT", "1m", START_MS + 149 * MINUTE_MS)]

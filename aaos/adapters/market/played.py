@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from aaos.domain.calibration import SeriesNow
 from aaos.domain.market import Candles, MarketSettings, timeframe_ms, unlisted
 from aaos.domain.market_clock import MarketAnchor, last_closed_open_ms, market_time_ms
 from aaos.errors import InsufficientData, StaleInput, UnknownSymbol
@@ -43,7 +44,7 @@ class CandleSource(Protocol):
 
 
 class PlayedMarket:
-    """Implements `ports.MarketData`: replayed files and the simulated market, as if they happened now."""
+    """Implements `ports.MarketData` and `ports.MarketHistory`: replayed files and the simulated market, as if now."""
 
     def __init__(self, book: SeriesBook, source: CandleSource, settings: MarketSettings) -> None:
         self._book = book
@@ -76,6 +77,19 @@ class PlayedMarket:
             )
         self._refuse_stale(series, candles, market_ms)
         return candles
+
+    def in_use(self, at: datetime) -> Sequence[SeriesNow]:
+        """See the port."""
+        return [SeriesNow(each.symbol, each.timeframe, self._newest_ms(each, at)) for each in self._book.in_use()]
+
+    def candles_until(self, symbol: str, at: datetime, last_open_ms: int, limit: int) -> Candles:
+        """See the port."""
+        series = self._series(symbol)
+        newest_ms = min(last_open_ms, self._newest_ms(series, at))
+        return self._source.candles(series.source, symbol, series.timeframe, newest_ms, limit)
+
+    def _newest_ms(self, series: PlayedSeries, at: datetime) -> int:
+        return last_closed_open_ms(self._market_ms(series, at), series.timeframe)
 
     def _series(self, symbol: str) -> PlayedSeries:
         in_use = self._book.in_use()
