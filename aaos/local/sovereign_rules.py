@@ -1,26 +1,18 @@
-"""How the simulated model votes: a few rules over the figures in the prompt, each named in its reasoning.
+"""What the simulated models read in a prompt's figures: a few rules, each named in the vote's reasoning.
 
 This is no trading advice and no model: it stands in for one, so that the same prompt and seed always give
 the same vote, and so that a person can follow why. A rule adds a signed figure to the conviction, from -1
-(SELL) to +1 (BUY); the voter's stance decides which rules speak.
+(SELL) to +1 (BUY); the voter's stance decides which rules of a careful model speak.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aaos.domain.prompts import STANCE_LABEL, STANCES, read_figures
-
-ACT_FROM: Final = 0.15
-"""A conviction smaller than this, either way, is a HOLD."""
 SCORE_MAX: Final = 130.0
-JITTER: Final = 0.02
-"""Spread of the seeded difference between equally informed voters."""
 WIDE_RANGE: Final = 0.005
 """A mean candle range of 0.5 % of the price counts as full volatility."""
 NUMBER_MAX: Final = 1e100
@@ -30,8 +22,9 @@ RSI_MIDDLE: Final = 50.0
 RSI_CALM: Final = 10.0
 """An RSI within 40 to 60 says nothing about exhaustion."""
 OPEN, HIGH, LOW, CLOSE = 1, 2, 3, 4
-
-_STANCE: Final = re.compile(rf"^{STANCE_LABEL} (\w+)", re.MULTILINE)
+GLANCE_CANDLES: Final = 5
+"""What a hasty model looks at."""
+CHASED_CANDLES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +49,11 @@ class Figures:
     mean_range: float
 
 
-def vote(system: str, user: str, seed: int) -> dict[str, Any]:
-    """Returns the vote on a prompt, by the fields of the answer's schema: same arguments, same vote."""
-    said = read_figures(user)
-    if said is None:
-        return _ballot(0.0, 0.5, "I find no figures in the prompt, so there is nothing to act on.")
-    figures = _figures(said)
-    found = _STANCE.search(system)
-    stance = found.group(1) if found and found.group(1) in STANCES else "trend"
-    evidence = list(_RULES[stance](figures))
-    conviction = max(-1.0, min(1.0, sum(item.push for item in evidence) + _jitter(system, user, seed)))
-    why = "; ".join(f"{item.why} ({item.push:+.2f})" for item in evidence) or "nothing speaks either way"
-    reasoning = f"Taking the {stance} view: {why}. Conviction {conviction:+.2f}."
-    return _ballot(conviction, _risk(figures, conviction), reasoning)
-
-
-def _ballot(conviction: float, risk_score: float, reasoning: str) -> dict[str, Any]:
-    acts = abs(conviction) >= ACT_FROM
-    signal = ("BUY" if conviction > 0 else "SELL") if acts else "HOLD"
-    confidence = 0.55 + 0.4 * abs(conviction) if acts else 0.75 - abs(conviction)
-    return {
-        "reasoning": reasoning,
-        "signal": signal,
-        "confidence": round(confidence, 4),
-        "risk_score": round(risk_score, 4),
-    }
-
-
 def _trend(figures: Figures) -> Iterator[Evidence]:
     yield Evidence(0.7 * figures.score / SCORE_MAX, f"technical score {figures.score:g} of 130")
     direction = {"trending_up": 1, "trending_down": -1}.get(figures.regime, 0)
     yield Evidence(0.3 * direction * figures.regime_confidence, f"regime {figures.regime or 'unknown'}")
-    drift = _drift(figures)
+    drift = drift_of(figures.closes, figures.mean_range)
     yield Evidence(0.25 * drift, f"prices drifted {drift:+.2f} of a typical swing")
     if figures.phase in ("markup", "markdown"):
         yield Evidence(0.15 if figures.phase == "markup" else -0.15, f"Wyckoff phase {figures.phase}")
@@ -118,23 +84,51 @@ def _cautious(figures: Figures) -> Iterator[Evidence]:
     yield Evidence(push, why)
 
 
-_RULES: Final[Mapping[str, Callable[[Figures], Iterator[Evidence]]]] = {
+_BY_STANCE: Final[Mapping[str, Callable[[Figures], Iterator[Evidence]]]] = {
     "trend": _trend,
     "reversal": _reversal,
     "risk": _cautious,
 }
 
 
+def by_stance(figures: Figures, stance: str) -> Iterator[Evidence]:
+    """Yields what a model that weighs what it was asked to weigh finds; an unknown stance counts as trend."""
+    yield from _BY_STANCE.get(stance, _trend)(figures)
+
+
+def at_a_glance(figures: Figures, stance: str) -> Iterator[Evidence]:  # noqa: ARG001 - it does not read that far
+    """Yields what the score and the last few candles say; regime, phase and volume go unread."""
+    yield Evidence(1.0 * figures.score / SCORE_MAX, f"score {figures.score:g} of 130")
+    drift = drift_of(figures.closes[-GLANCE_CANDLES:], figures.mean_range)
+    yield Evidence(0.5 * drift, f"the last {GLANCE_CANDLES} candles moved {drift:+.2f} of a typical swing")
+
+
+def against_the_crowd(figures: Figures, stance: str) -> Iterator[Evidence]:
+    """Yields the opposite of what by_stance finds."""
+    for item in by_stance(figures, stance):
+        yield Evidence(-0.9 * item.push, f"the crowd sees {item.why}")
+
+
+def with_the_move(figures: Figures, stance: str) -> Iterator[Evidence]:  # noqa: ARG001 - price is all it sees
+    """Yields the direction of the newest candles, whatever else the prompt says."""
+    drift = drift_of(figures.closes[-CHASED_CANDLES:], figures.mean_range)
+    yield Evidence(0.9 * drift, f"the last {CHASED_CANDLES} candles moved {drift:+.2f} of a typical swing")
+
+
+def nothing(figures: Figures, stance: str) -> Iterator[Evidence]:  # noqa: ARG001 - that is its character
+    """Yields no evidence."""
+    yield from ()
+
+
 def _against_phase(figures: Figures, push: float) -> bool:
     return (figures.phase, push > 0) in {("distribution", True), ("accumulation", False)}
 
 
-def _drift(figures: Figures) -> float:
-    """Returns the window's move in units of what a random walk of its candle ranges covers, in [-1, 1]."""
-    closes = figures.closes
-    if not closes or figures.mean_range <= 0:
+def drift_of(closes: Sequence[float], mean_range: float) -> float:
+    """Returns the window's move in units of what a random walk of such candle ranges covers, in [-1, 1]."""
+    if not closes or mean_range <= 0:
         return 0.0
-    typical = figures.mean_range * closes[-1] * math.sqrt(len(closes))
+    typical = mean_range * closes[-1] * math.sqrt(len(closes))
     return max(-1.0, min(1.0, (closes[-1] - closes[0]) / typical))
 
 
@@ -146,7 +140,8 @@ def _stretch(figures: Figures) -> float:
     return max(-3.0, min(3.0, (closes[-1] - mean) / spread)) if spread > 0 else 0.0
 
 
-def _risk(figures: Figures, conviction: float) -> float:
+def risk_of(figures: Figures, conviction: float) -> float:
+    """Returns how dangerous acting on the conviction is, 0.2 to 0.95."""
     risk = 0.2 + 0.3 * min(1.0, figures.mean_range / WIDE_RANGE)
     risk += 0.25 if figures.regime == "volatile" else 0.0
     risk += 0.15 if _against_phase(figures, conviction) else 0.0
@@ -154,12 +149,8 @@ def _risk(figures: Figures, conviction: float) -> float:
     return min(risk, 0.95)
 
 
-def _jitter(system: str, user: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}\n{system}\n{user}".encode("utf-8", "replace")).digest()
-    return JITTER * (int.from_bytes(digest[:4], "big") / 2**31 - 1)
-
-
-def _figures(said: Mapping[str, Any]) -> Figures:
+def figures_of(said: Mapping[str, Any]) -> Figures:
+    """Returns what the rules read in the JSON object of a prompt."""
     technical, regime, candles = (_object(said, name) for name in ("technical", "regime", "candles"))
     rows = [row for row in candles.get("rows") or () if _is_candle(row)]
     return Figures(

@@ -7,6 +7,8 @@ embedded stack counts every megabyte (docs/decisions/sovereign-client.md has the
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,6 +19,7 @@ import h11
 MAX_BODY_BYTES: Final = 4_194_304
 MAX_PIPELINED_BYTES: Final = 1_048_576
 """What a client may send ahead while its request is being answered."""
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,12 @@ class Respond(Protocol):
         self, status: int, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str] | None = None
     ) -> None:
         """Sends one response; `headers` are added to a content type of JSON."""
+
+    async def send_raw(self, data: bytes) -> None:
+        """Sends bytes as they are, HTTP or not; the connection is closed when the handler returns."""
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """Closes the connection after what was sent; with `reset` at once, and the peer is told so (RST)."""
 
 
 Handler = Callable[[HttpRequest, Respond], Awaitable[None]]
@@ -146,9 +155,9 @@ class _Connection(asyncio.Protocol):
             body=bytes(self._body),
             peer=peer[0] if peer else "",
         )
-        await self._handler(request, self._respond)
+        await self._handler(request, _Response(self))
 
-    async def _respond(
+    async def respond(
         self, status: int, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str] | None = None
     ) -> None:
         fields = {"content-type": "application/json", **(headers or {})}
@@ -162,6 +171,18 @@ class _Connection(asyncio.Protocol):
                 await self._writable.wait()
             self._send(h11.EndOfMessage())
         await self._writable.wait()
+
+    async def send_raw(self, data: bytes) -> None:
+        self._transport.write(data)
+        await self._writable.wait()
+
+    def hang_up(self, *, reset: bool) -> None:
+        if reset:
+            # Lingering for no time makes the kernel send RST in place of FIN (socket(7)).
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         """Goes on to the next request, or hangs up after an answer that cannot be followed by one."""
@@ -189,6 +210,24 @@ class _Connection(asyncio.Protocol):
         data = b"".join(self._http.send(event) or b"" for event in events)
         if data:
             self._transport.write(data)
+
+
+class _Response:
+    """What a handler may do to its connection."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def __call__(
+        self, status: int, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str] | None = None
+    ) -> None:
+        await self._connection.respond(status, body, headers)
+
+    async def send_raw(self, data: bytes) -> None:
+        await self._connection.send_raw(data)
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        self._connection.hang_up(reset=reset)
 
 
 def _head(status: int, fields: Mapping[str, str]) -> h11.Response:

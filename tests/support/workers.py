@@ -133,9 +133,26 @@ class Simulator:
         """Changes mode, latency_ms, share, count or model while it runs."""
         self._call("/sim/behaviour", json.dumps(changes).encode())
 
+    def script(self, **wanted: Any) -> None:
+        """Sets a sequence of modes, for one model or all."""
+        self._call("/sim/script", json.dumps(wanted).encode())
+
+    def down(self, model: str | None = None) -> None:
+        """Takes a model down (None: all): connections to it are closed at once."""
+        self._call("/sim/down", json.dumps({"model": model}).encode())
+
+    def up(self, model: str | None = None) -> None:
+        self._call("/sim/up", json.dumps({"model": model}).encode())
+
     def transcript(self) -> dict[str, Any]:
         """Totals, and the newest calls."""
         return self._call("/sim/transcript")
+
+    def calls(self, model: str, since: int = 0) -> list[dict[str, Any]]:
+        """The calls to a model with a number above `since`, oldest first."""
+        found = self._call(f"/sim/transcript?since={since}&model={model}")["calls"]
+        assert isinstance(found, list)
+        return found
 
     def _call(self, path: str, body: bytes | None = None) -> Any:
         with urllib.request.urlopen(self.base_url + path, body, timeout=10) as answer:
@@ -176,7 +193,7 @@ class Fleet:
 
     def simulator(self, latency_ms: float = 150) -> Simulator:
         """Starts the simulated Sovereign on a port the system chooses."""
-        words = ("-m", "aaos.local.sovereign_sim", "--port", "0", "--latency-ms", f"{latency_ms:g}")
+        words = ("-m", "aaos.local.sovereign_sim", "--port", "0", "--any-model", "--latency-ms", f"{latency_ms:g}")
         process = self.python(*words, name=f"simulator{next(self._numbers)}").wait_for(READY_SIMULATOR)
         found = re.search(r"ready on (http://[\d.:]+)", process.log())
         assert found is not None, process.tail()
