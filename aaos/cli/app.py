@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aaos.cli import asking, chart, looking, market, serving, stack
+from aaos.cli import approving, asking, auditing, chart, looking, market, serving, sovereign, stack
 from aaos.cli.arguments import split_state, spread_replay
 from aaos.errors import AaosError, RunFailed, WaitTimeout
 from aaos.shell import environment
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EPILOG,
 )
-for module in (stack, serving, market, asking, chart, looking):
+for module in (stack, serving, market, asking, chart, looking, approving, auditing, sovereign):
     module.add_to(app)
 
 

@@ -114,8 +114,7 @@ def _print_decision(decision: DecisionResult) -> None:
     from aaos.shell.lists import shortened
 
     for vote in decision.votes:
-        said = f"absent ({vote.absent})" if vote.absent else f"{vote.signal} {vote.confidence:.2f}, {vote.model}"
-        say(f"  vote {vote.voter or vote.run_id}: {said}")
+        say(f"  vote {vote}")
     for step in decision.adjustments:
         say(f"  {step.step} × {step.factor:.3g}: {step.before:.3f} → {step.after:.3f}, {step.why}")
     say(f"  {shortened(decision.reasoning, REASONING_SHOWN_CHARS)}")

@@ -1,69 +1,135 @@
-"""One Sovereign vote: the frozen context in, one model's checked opinion out."""
+"""One Sovereign vote: the frozen context in, one model's checked opinion out, believed as far as it deserves."""
 
 from __future__ import annotations
 
-from aaos.domain.prompts import PROMPT_VERSION, build_vote_request
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aaos.domain.audit import AuditEntry
+from aaos.domain.decision import distrusted
+from aaos.domain.decision.distrust import Distrust
+from aaos.domain.prompts import repair_request
 from aaos.domain.runs import ClaimedRun, Completed, Input
-from aaos.domain.sovereign import ModelAnswer, ModelRequest, parse_vote
-from aaos.errors import AaosError, FenceLost, InvariantViolation, SovereignInvalidResponse
-from aaos.ports import ResultStore, Sovereign, SovereignLedger
-from aaos.services.keep_trying import keep_trying
+from aaos.domain.sovereign import Vote, parse_vote
+from aaos.errors import InputError, InvariantViolation
+from aaos.ports import LearnedTrust, ResultStore
+from aaos.services.ask_sovereign import ask_sovereign
+from aaos.services.prepare_vote import PreparedVote, prepare_vote
+from aaos.services.questions import Answered, Question, SovereignAccess
 from aaos.settings import Settings
 
-ERROR_MAX_CHARS = 2000
+# What is left of a vote's time limit to store the answer in: this long, but at most this share of the limit.
+MARGIN_S = 5.0
+MARGIN_SHARE = 0.1
 
 
 def cast_vote(
-    run: ClaimedRun, results: ResultStore, sovereign: Sovereign, ledger: SovereignLedger, settings: Settings
+    run: ClaimedRun,
+    results: ResultStore,
+    access: SovereignAccess,
+    trust: LearnedTrust,
+    settings: Settings,
 ) -> Completed:
     """Returns the vote of the run's voter on its context.
 
-    An answer that an earlier attempt of this run has paid for and stored is used again, not asked for again.
-
     Raises:
-        SovereignTimeout, SovereignUnavailable, SovereignRequestRefused, ContextTooLarge: as `Sovereign.ask` does.
-        SovereignInvalidResponse: the answer is not a vote; what was said is in the ledger.
-        FenceLost: the run was taken over; Sovereign was not asked, or its answer not accepted.
+        BudgetReached: a cap on tokens or money leaves no room; the decision will be HOLD for that reason.
+        ContextTooLarge: the prompt fits in no tier.
+        InputError: the voter was taken out of the configuration since the vote was opened.
+        AaosError: as `ask_sovereign` raises.
     """
-    name = str(run.params["voter"])
-    voter = settings.voters[name]
+    voter = str(run.params["voter"])
+    if voter not in settings.voters:
+        known = ", ".join(settings.voters)
+        raise InputError(f"vote {run.id}: voters.yaml names no {voter!r} any more, only {known}")
     context = results.result_of_run(int(run.params["context_run"]))
     if context is None:
         raise InvariantViolation(f"vote {run.id}: context run {run.params['context_run']} has no result")
-    request = build_vote_request(context.body, name, voter.model, voter.stance, settings.sovereign)
-    answer = ledger.answered(run.id, request) or _ask(run, request, sovereign, ledger)
-    vote = parse_vote(answer.content)
+    prepared = prepare_vote(context.body, voter, settings.voters[voter], settings.sovereign)
+    question = Question(
+        request=prepared.request,
+        decision=context.run_id,
+        tier=prepared.tier,
+        template=prepared.prompt_version,
+        prompt_tokens=prepared.prompt_tokens,
+        time_s=_for_asking(run.time_left_s),
+        usual_time_s=_for_asking(settings.kind(run.kind).timeout_seconds),
+        read=parse_vote,
+        repair=repair_request,
+    )
+    regime = str(context.body["regime"]["regime"])
+    # Many votes wait at once in a worker, and what is asked stands in the request by now: without this a context of
+    # 500 candles is held for each of them (158 MB instead of 120 with 200 in flight).
+    context = replace(context, body={})
+    said = ask_sovereign(run, question, access)
+    fallback_why = _fallback_why(said, prepared, settings)
+    model = prepared.request.model if fallback_why is None else str(settings.sovereign.fallback_model)
+    learned = trust.factor(model, regime, fallback_why is not None)
+    believed = distrusted(said.value.confidence, fallback_why is not None, settings.decision, learned)
     body = {
-        "voter": name,
-        "stance": voter.stance,
-        "model": answer.model,
+        "voter": voter,
+        "stance": settings.voters[voter].stance,
+        "regime": regime,
+        "model": model,
+        **_opinion(said.value),
+        **believed.to_dict(),
+        "fallback_why": fallback_why,
+        **_asking(prepared, said),
+    }
+    lineage = [Input("context", context.content_hash, context.analyzed_at.isoformat(), context.id)]
+    return Completed(body, lineage, audit=_audit(run, believed, body))
+
+
+def _for_asking(limit_s: float) -> float:
+    return limit_s - min(MARGIN_S, MARGIN_SHARE * limit_s)
+
+
+def _fallback_why(said: Answered[Vote], prepared: PreparedVote, settings: Settings) -> str | None:
+    """Returns why the fallback answered, None if it did not (FM-003)."""
+    if said.role == "fallback":
+        return said.fallback_why
+    if said.answer.model == settings.sovereign.fallback_model != prepared.request.model:
+        return f"the service put {said.answer.model} in without a word"
+    return None
+
+
+def _opinion(vote: Vote) -> dict[str, Any]:
+    return {
         "signal": vote.signal,
-        "confidence": vote.confidence,
         "risk_score": vote.risk_score,
         "reasoning": vote.reasoning,
         "extras": vote.extras,
-        "prompt_version": PROMPT_VERSION,
-        "prompt_hash": request.prompt_hash,
-        "content": answer.content,
-        "tokens_in": answer.tokens_in,
-        "tokens_out": answer.tokens_out,
-        "latency_ms": answer.latency_ms,
-        "fallback_used": False,
     }
-    return Completed(body, [Input("context", context.content_hash, context.analyzed_at.isoformat(), context.id)])
 
 
-def _ask(run: ClaimedRun, request: ModelRequest, sovereign: Sovereign, ledger: SovereignLedger) -> ModelAnswer:
-    call_id = ledger.begin(run, request)
-    try:
-        answer = sovereign.ask(request)
-    except FenceLost:
-        raise
-    except AaosError as error:
-        # What an unusable answer said is kept with its error: raw content is always stored.
-        raw = f"\nraw: {error.raw}" if isinstance(error, SovereignInvalidResponse) and error.raw else ""
-        ledger.fail(call_id, error.failure_source, f"{error}"[:ERROR_MAX_CHARS] + raw)
-        raise
-    # It is paid for: kept while the database is away, not thrown away and asked for again.
-    keep_trying(run.time_left_s, lambda: ledger.settle(call_id, answer))
-    return answer
+def _asking(prepared: PreparedVote, said: Answered[Vote]) -> dict[str, Any]:
+    """Returns how the answer came about; `content` is what was said, word for word.
+
+    `served_as` is what the service calls the model, a path or an alias: its word, and nothing goes by it but that
+    the fallback was put in.
+    """
+    return {
+        "primary_model": prepared.request.model,
+        "served_as": said.answer.model,
+        "answer_reused": said.reused,
+        "failed_attempts": [each.to_dict() for each in said.failed],
+        "prompt_version": prepared.prompt_version,
+        "prompt_hash": said.request.prompt_hash,
+        "context_tier": prepared.tier,
+        "prompt_tokens": prepared.prompt_tokens,
+        "tokens_saved": prepared.tokens_saved,
+        "content": said.answer.content,
+        "tokens_in": said.answer.tokens_in,
+        "tokens_out": said.answer.tokens_out,
+        "latency_ms": said.answer.latency_ms,
+    }
+
+
+def _audit(run: ClaimedRun, believed: Distrust, body: Mapping[str, Any]) -> list[AuditEntry]:
+    """Returns what the audit log says of a vote that counts for less (FM-TAW-006), stored together with it."""
+    if not believed.degraded_inference:
+        return []
+    told = ("voter", "model", "served_as", "primary_model", "fallback_why", *believed.to_dict())
+    details = {"symbol": run.symbol} | {name: body[name] for name in told}
+    return [AuditEntry("vote.degraded", f"run:{run.id}", f"run:{run.id}", details)]

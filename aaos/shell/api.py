@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from aaos.shell.explanation import Explained
 from aaos.shell.handle import Handle, R
 from aaos.shell.lists import ResultList, RunList
 from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult, Result, typed
+from aaos.shell.reviews import WaitingList, with_standing
 from aaos.shell.runs import Run
 from aaos.shell.status import Status, current_status
 
 if TYPE_CHECKING:
     from aaos.bootstrap import Container
-    from aaos.ports import ResultRecord
+    from aaos.ports import Approval, ResultRecord
 
 ANALYSIS, REGIME, DECISION = "technical_analysis", "regime_detection", "trading_decision"
 LIMIT_MAX = 100_000
@@ -77,7 +79,9 @@ def results(symbol: str | None = None, kind: str | None = None, limit: int = 10)
     """
     container = connect()
     _check_filters(limit, kind, symbol, container)
-    found = ResultList(typed(each) for each in container.results.results(limit, kind, symbol))
+    found = ResultList(
+        with_standing([typed(each) for each in container.results.results(limit, kind, symbol)], container)
+    )
     if not found:
         _refuse_unknown(symbol, container)
     return found
@@ -97,8 +101,51 @@ def explain(what: Handle[R] | Run | Result | int) -> Explained:
     container = connect()
     from aaos.services.explain_run import explain as explain_result
 
-    run_id = what.run_id if isinstance(what, Result) else what if isinstance(what, int) else what.id
-    return Explained(explain_result(result_of_run(run_id, container), container.results))
+    run_id = _run_id(what)
+    record = result_of_run(run_id, container)
+    [shown] = with_standing([typed(record)], container)
+    return Explained(
+        explain_result(record, container.results), shown.review if isinstance(shown, DecisionResult) else None
+    )
+
+
+@helpful_errors()
+def approve(
+    what: Handle[R] | Run | Result | int, reason: str, *, refuse: bool = False, by: str | None = None
+) -> Approval:
+    """Gives a person's verdict on a decision that waits for one; the same verdict again changes nothing.
+
+    Args:
+        what: a handle, a run, a run's id, or a result.
+        reason: why, for the audit log.
+        refuse: it must not be traded.
+        by: who says so; by default the name this process runs under.
+
+    Raises:
+        UnknownRun: no such run.
+        InputError: it needs no approval, has another verdict already, or has expired.
+    """
+    from aaos.services.approve_decision import approve_decision
+
+    container = connect()
+    person = getpass.getuser() if by is None else by
+    return approve_decision(
+        _checked_id(_run_id(what)),
+        "refused" if refuse else "approved",
+        person,
+        reason,
+        container.runs,
+        container.results,
+        container.approvals,
+    )
+
+
+@helpful_errors()
+def approvals(limit: int = 100) -> WaitingList:
+    """Returns the decisions that wait for a person's approval, the most urgent first."""
+    container = connect()
+    _check_filters(limit, None, None, container)
+    return WaitingList(container.approvals.waiting(limit))
 
 
 @helpful_errors()
@@ -141,15 +188,23 @@ def request(kind: str, symbol: str, key: str | None, _: type[R]) -> Handle[R]:
 
 def result_of_run(run_id: int, container: Container) -> ResultRecord:
     """Returns the run's result; raises UnknownRun, WaitTimeout or RunFailed where there is none."""
-    if not 0 < run_id <= ID_MAX:
-        raise InputError(f"{run_id} is no run's id")
-    found = container.results.result_of_run(run_id)
+    found = container.results.result_of_run(_checked_id(run_id))
     if found is not None:
         return found
     run = container.runs.run(run_id)
     handle: Handle[Result] = Handle(run.id, run.kind, run.symbol, run.request_key or "", False, _container=container)
     handle.result()
     return result_of_run(run_id, container)  # it completed between the two looks
+
+
+def _run_id(what: Handle[R] | Run | Result | int) -> int:
+    return what.run_id if isinstance(what, Result) else what if isinstance(what, int) else what.id
+
+
+def _checked_id(run_id: int) -> int:
+    if not 0 < run_id <= ID_MAX:
+        raise InputError(f"{run_id} is no run's id")
+    return run_id
 
 
 def _warned(handle: Handle[R]) -> Handle[R]:

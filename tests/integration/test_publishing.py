@@ -106,7 +106,7 @@ def test_a_result_that_cannot_be_stored_is_not_announced_and_is_kept_until_it_ca
     before = len(stream_entries(lab.redis()))
     lab.rows(DISK_FULL)
     votes = _cast(lab, 3, context, "disk full")
-    answered = "SELECT count(*) FROM sovereign_calls WHERE run_id = ANY(%s) AND state = 'answered'"
+    answered = "SELECT count(*) FROM sovereign_calls WHERE run_id = ANY(%s) AND outcome = 'accepted'"
     lab.wait_until(lambda: lab.value(answered, votes) == 3, "three answers wait to be stored")
     time.sleep(1)
     assert len(stream_entries(lab.redis())) == before, "nothing is shown that is not stored"

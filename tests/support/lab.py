@@ -34,6 +34,16 @@ IDLE = {
     f"AAOS_SCHEDULES__{name}__ENABLED": "false"
     for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")
 }
+# As many calls to the model, on one context, as a test likes, however many of them fail.
+UNLIMITED = {
+    "AAOS_SOVEREIGN__LIMITS__REQUESTS_PER_MINUTE": "1000000",
+    "AAOS_SOVEREIGN__LIMITS__TOKENS_PER_MINUTE": "1000000000",
+    "AAOS_SOVEREIGN__LIMITS__CONCURRENT": "10000",
+    "AAOS_SOVEREIGN__BUDGET__TOKENS_PER_DECISION": "1000000000000",
+    "AAOS_SOVEREIGN__BUDGET__TOKENS_PER_DAY": "1000000000000",
+    "AAOS_SOVEREIGN__BREAKER__FAILURES_TO_OPEN": "100",
+    "AAOS_SOVEREIGN__BREAKER__WINDOW_CALLS": "100",
+}
 # Everything that waits waits shortly: for tests about what happens, not about how soon.
 QUICK = {
     "AAOS_RUNS__LEASE_S": "2",
@@ -210,8 +220,8 @@ def running_lab(
     extra: Mapping[str, str] | None = None,
     latency_ms: float = 150,
 ) -> Iterator[Lab]:
-    """Yields a lab with a simulated Sovereign, a recorded history of runs, and no workers yet."""
-    with fleet({**environment, **(extra or {})}, directory) as processes:
+    """Yields a lab with a simulated Sovereign, asked without limits, a recorded history of runs, and no workers yet."""
+    with fleet({**environment, **UNLIMITED, **(extra or {})}, directory) as processes:
         simulator = processes.simulator(latency_ms)
         complete = {**processes.environment, "AAOS_SOVEREIGN_URL": f"{simulator.base_url}/v1"}
         processes.environment = complete

@@ -13,19 +13,24 @@ from psycopg.rows import class_row
 
 from aaos.adapters.memory import (
     MemoryAlerts,
+    MemoryApprovals,
+    MemoryAuditLog,
     MemoryDatabase,
     MemoryOutbox,
     MemoryResultStore,
     MemoryRunStore,
     MemorySovereignLedger,
 )
+from aaos.adapters.postgres.approvals import PostgresApprovals
+from aaos.adapters.postgres.audit import PostgresAuditLog
 from aaos.adapters.postgres.database import Database
 from aaos.adapters.postgres.ledger import PostgresAlerts, PostgresSovereignLedger
 from aaos.adapters.postgres.results import PostgresOutbox, PostgresResultStore
 from aaos.adapters.postgres.runs import PostgresRunStore
+from aaos.domain.llm_budget import NOTHING, BudgetRules, Charge, ModelCard, day_scope, decision_scope
 from aaos.domain.runs import ClaimedRun, ClaimRefused, NewRun, RunRules
 from aaos.errors import InvariantViolation
-from aaos.ports import Alerts, Clock, Outbox, ResultStore, RunStore, SovereignLedger
+from aaos.ports import Alerts, Approvals, AuditLog, Clock, Outbox, ResultStore, RunStore, SovereignLedger
 
 KIND = "technical_analysis"
 SLOT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -67,6 +72,8 @@ class World(Protocol):
     outbox: Outbox
     ledger: SovereignLedger
     alerts: Alerts
+    audit: AuditLog
+    approvals: Approvals
 
     def now(self) -> datetime:
         """Returns the instant that the store believes it is."""
@@ -96,6 +103,18 @@ class World(Protocol):
         """A context in which no outbox row can be written."""
         ...
 
+    def ledger_under(self, budget: BudgetRules, models: Mapping[str, ModelCard] | None = None) -> SovereignLedger:
+        """Returns the ledger under these caps, with these prices."""
+        ...
+
+    def spending(self) -> Mapping[str, Charge]:
+        """Returns {scope: what is spent or reserved}."""
+        ...
+
+    def booked(self) -> Mapping[str, Charge]:
+        """Returns the same, added up from the calls themselves."""
+        ...
+
     def reset(self) -> None:
         """Empties every table."""
         ...
@@ -113,7 +132,9 @@ class MemoryWorld:
         self.results = MemoryResultStore(self.database)
         self.outbox = MemoryOutbox(self.database)
         self.ledger = MemorySovereignLedger(self.database)
-        self.alerts = MemoryAlerts(self.clock)
+        self.alerts = MemoryAlerts(self.clock, self.database)
+        self.audit = MemoryAuditLog(self.database)
+        self.approvals = MemoryApprovals(self.database)
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -153,6 +174,19 @@ class MemoryWorld:
     def alert_messages(self) -> list[str]:
         return [alert.message for alert in self.alerts.raised]
 
+    def ledger_under(self, budget: BudgetRules, models: Mapping[str, ModelCard] | None = None) -> MemorySovereignLedger:
+        return MemorySovereignLedger(self.database, models, budget)
+
+    def spending(self) -> dict[str, Charge]:
+        return dict(self.database.tables.spending)
+
+    def booked(self) -> dict[str, Charge]:
+        found: dict[str, Charge] = {}
+        for call in self.database.tables.calls.values():
+            for name in (decision_scope(call.plan.decision), day_scope(call.began_at.date())):
+                found[name] = found.get(name, NOTHING) + call.booked
+        return found
+
     @contextmanager
     def broken_outbox(self) -> Iterator[None]:
         def refuse(result_id: int) -> None:
@@ -180,6 +214,13 @@ PASS_TIME = """
         finished_at = finished_at - {0}, not_after = not_after - {0};
     UPDATE results SET analyzed_at = analyzed_at - {0};
     UPDATE alerts SET created_at = created_at - {0};
+    UPDATE sovereign_calls SET began_at = began_at - {0}, ended_at = ended_at - {0};
+"""
+SPENDING = "SELECT scope, tokens, cost FROM llm_spending"
+BOOKED = """
+    SELECT 'day:' || day, sum(tokens_booked), sum(cost) FROM sovereign_calls GROUP BY day
+    UNION ALL
+    SELECT 'decision:' || decision, sum(tokens_booked), sum(cost) FROM sovereign_calls GROUP BY decision
 """
 BREAK_OUTBOX = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -187,7 +228,18 @@ BREAK_OUTBOX = """
     CREATE TRIGGER broken BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 MEND_OUTBOX = "DROP TRIGGER broken ON outbox; DROP FUNCTION refuse();"
-EMPTY = "TRUNCATE runs, run_dependencies, results, outbox, sovereign_calls, alerts"
+EMPTY = """
+    TRUNCATE runs, run_dependencies, results, outbox, sovereign_calls, model_texts, llm_spending, alerts, vote_outcomes
+    CASCADE
+"""
+
+# Refused to everybody but a session whose triggers are off.
+EMPTY_AUDIT_LOG = """
+    SET session_replication_role = replica;
+    TRUNCATE audit_log;
+    UPDATE audit_head SET id = 0, hash = repeat('0', 64);
+    SET session_replication_role = origin;
+"""
 
 
 class PostgresWorld:
@@ -201,6 +253,8 @@ class PostgresWorld:
         self.outbox = PostgresOutbox(self.database)
         self.ledger = PostgresSovereignLedger(self.database)
         self.alerts = PostgresAlerts(self.database)
+        self.audit = PostgresAuditLog(self.database)
+        self.approvals = PostgresApprovals(self.database)
 
     def close(self) -> None:
         self.session.close()
@@ -208,6 +262,7 @@ class PostgresWorld:
 
     def reset(self) -> None:
         self.session.execute(EMPTY)
+        self.session.execute(EMPTY_AUDIT_LOG)
 
     def now(self) -> datetime:
         return self.database.now()
@@ -227,6 +282,17 @@ class PostgresWorld:
 
     def alert_messages(self) -> list[str]:
         return [row[0] for row in self.session.execute("SELECT message FROM alerts ORDER BY id")]
+
+    def ledger_under(
+        self, budget: BudgetRules, models: Mapping[str, ModelCard] | None = None
+    ) -> PostgresSovereignLedger:
+        return PostgresSovereignLedger(self.database, models, budget)
+
+    def spending(self) -> dict[str, Charge]:
+        return {name: Charge(tokens, cost) for name, tokens, cost in self.session.execute(SPENDING)}
+
+    def booked(self) -> dict[str, Charge]:
+        return {name: Charge(int(tokens), cost) for name, tokens, cost in self.session.execute(BOOKED)}
 
     @contextmanager
     def broken_outbox(self) -> Iterator[None]:

@@ -1,15 +1,21 @@
 """Every port in memory, for tests and rehearsals: same contracts, no servers, a clock that is moved by hand."""
 
+from aaos.adapters.memory.approvals import MemoryApprovals
+from aaos.adapters.memory.audit import MemoryAuditLog
+from aaos.adapters.memory.calibration import MemoryVoteOutcomes
 from aaos.adapters.memory.clock import MovableClock
 from aaos.adapters.memory.leases import StillLeaseKeeper
+from aaos.adapters.memory.ledger import MemorySovereignLedger
 from aaos.adapters.memory.messages import MemoryAlerts, MemoryHints, MemoryResultStream
 from aaos.adapters.memory.results import MemoryOutbox, MemoryResultStore
 from aaos.adapters.memory.runs import MemoryRunStore
-from aaos.adapters.memory.sovereign import MemorySovereignLedger, ScriptedSovereign
+from aaos.adapters.memory.sovereign import ScriptedSovereign
 from aaos.adapters.memory.tables import MemoryDatabase
 
 __all__ = [
     "MemoryAlerts",
+    "MemoryApprovals",
+    "MemoryAuditLog",
     "MemoryDatabase",
     "MemoryHints",
     "MemoryOutbox",
@@ -17,6 +23,7 @@ __all__ = [
     "MemoryResultStream",
     "MemoryRunStore",
     "MemorySovereignLedger",
+    "MemoryVoteOutcomes",
     "MovableClock",
     "ScriptedSovereign",
     "StillLeaseKeeper",

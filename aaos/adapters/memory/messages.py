@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from aaos.adapters.memory.tables import AlertRow, MemoryDatabase
 from aaos.errors import BrokerUnavailable
 from aaos.ports import Clock, ResultRecord
 
@@ -79,26 +79,23 @@ class MemoryResultStream:
         return ids
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """A stored alert."""
-
-    raised_at: datetime
-    kind: str
-    message: str
-    details: Mapping[str, Any]
-
-
 class MemoryAlerts:
-    """Implements `ports.Alerts`; `raised` is what is stored, oldest first."""
+    """Implements `ports.Alerts`; in the tables of a database, so that runs that end can store alerts with them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, database: MemoryDatabase | None = None) -> None:
         self._clock = clock
-        self.raised: list[Alert] = []
+        self._database = database or MemoryDatabase()
+
+    @property
+    def raised(self) -> list[AlertRow]:
+        """What is stored, oldest first."""
+        with self._database.transaction() as tables:
+            return list(tables.alerts.values())
 
     def raise_alert(self, kind: str, message: str, details: Mapping[str, Any]) -> None:
         """See the port."""
         now = self._clock.now()
-        known = (each for each in self.raised if each.raised_at > now - ALERT_ONCE_PER)
-        if not any((each.kind, each.message) == (kind, message) for each in known):
-            self.raised.append(Alert(now, kind, message, dict(details)))
+        with self._database.transaction() as tables:
+            known = (each for each in tables.alerts.values() if each.raised_at > now - ALERT_ONCE_PER)
+            if not any((each.kind, each.message) == (kind, message) for each in known):
+                tables.alerts[self._database.next_id()] = AlertRow(now, kind, message, dict(details))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,10 +11,15 @@ from itertools import count
 from typing import Any
 
 from aaos.adapters.memory.clock import MovableClock
-from aaos.domain.runs import JsonObject, State
-from aaos.domain.sovereign import ModelAnswer
+from aaos.domain.approvals import Approval
+from aaos.domain.audit import NOTHING_BEFORE, ChainedRow
+from aaos.domain.calibration import VoteOutcome
+from aaos.domain.error_envelope import ErrorEnvelope
+from aaos.domain.llm_budget import NOTHING, UNPRICED, Charge, ModelCard
+from aaos.domain.model_request import ModelAnswer
+from aaos.domain.runs import JsonObject, NewAlert, State
 from aaos.errors import DatabaseUnavailable
-from aaos.ports import ResultRecord
+from aaos.ports import CallPlan, ResultRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +55,32 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A row of `sovereign_calls`."""
+    """A row of `sovereign_calls`; `booked` is what counts against the budgets now."""
 
     id: int
     run_id: int
     fence: int
-    model: str
-    prompt_hash: str
-    state: str = "pending"
+    plan: CallPlan
+    began_at: datetime
+    card: ModelCard = UNPRICED
+    booked: Charge = NOTHING
+    outcome: str = "pending"
     answer: ModelAnswer | None = None
-    error_code: str | None = None
-    error_message: str | None = None
+    fault: str | None = None
+    error: ErrorEnvelope | None = None
+    raw: str = ""
+    cached_from: int | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """A row of `alerts`."""
+
+    raised_at: datetime
+    kind: str
+    message: str
+    details: JsonObject
 
 
 class Tables:
@@ -74,12 +94,24 @@ class Tables:
         # result → id of its stream entry, None while it waits
         self.outbox: dict[int, str | None] = {}
         self.calls: dict[int, CallRow] = {}
+        # scope → what is spent or reserved in it
+        self.spending: dict[str, Charge] = {}
+        # (scope, cap) that an alert has told of
+        self.told: dict[tuple[str, str], bool] = {}
+
+        self.audit: dict[int, ChainedRow] = {}
+        # number and hash of the newest entry of the audit log
+        self.audit_head = (0, NOTHING_BEFORE)
+        self.approvals: dict[int, Approval] = {}
+        self.alerts: dict[int, AlertRow] = {}
+        # vote (its result) → what became of it
+        self.outcomes: dict[int, VoteOutcome] = {}
 
     def copy(self) -> Tables:
         """Returns tables that change apart from these; the frozen rows are shared."""
         copied = Tables()
         for name, table in vars(self).items():
-            setattr(copied, name, dict(table))
+            setattr(copied, name, dict(table) if isinstance(table, dict) else table)
         return copied
 
 
@@ -123,6 +155,12 @@ class MemoryDatabase:
         changed = replace(row, **changes)
         self.tables.runs[row.id] = changed
         return changed
+
+    def note(self, alerts: Sequence[NewAlert]) -> None:
+        """Stores alerts; to be called inside a transaction."""
+        for each in alerts:
+            row = AlertRow(self.clock.now(), each.kind, each.message, each.details)
+            self.tables.alerts[self.next_id()] = row
 
     def next_fence(self) -> int:
         """Returns a fence higher than all before, as a sequence does: never given back."""
