@@ -75,5 +75,6 @@ def _environment_secrets() -> list[str]:
     return [
         value
         for name, value in os.environ.items()
-        if name.startswith(("AAOS_", "FLOWER_")) and _SECRET_NAMES.search(name) and len(value) >= _SECRET_MIN_CHARS
+        if (name.startswith(("AAOS_", "FLOWER_")) and _SECRET_NAMES.search(name)) or name.endswith("_API_KEY")
+        if len(value) >= _SECRET_MIN_CHARS
     ]

@@ -54,6 +54,9 @@ FREE_IO_THREADS = 4
 SHOWN_MAX_CHARS = 60
 # What pydantic calls a key that nobody knows, inside a section and at the top.
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+# What says where something is and how to get in there, not what it does.
+ADDRESSES = ("broker_url", "redis_url", "database_url", "sovereign_url", "sovereign_api_key")
+PLACE = {"url", "api_key_variable"}  # of a model
 HOUSEKEEPING_QUEUES = ("result_publishing", "maintenance")
 
 
@@ -208,7 +211,7 @@ class Settings(BaseSettings):
     @cached_property
     def hash(self) -> str:
         """SHA-256 over everything but addresses and secrets."""
-        plain = self.model_dump(mode="json", exclude={"broker_url", "redis_url", "database_url", "sovereign_api_key"})
+        plain = self.model_dump(mode="json", exclude=dict.fromkeys(ADDRESSES, True) | {"models": {"__all__": PLACE}})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

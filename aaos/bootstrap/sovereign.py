@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aaos.bootstrap.adapters import Adapters
+from aaos.errors import ConfigError
 
 if TYPE_CHECKING:
     from aaos.adapters.call_limiter import SteadyCallLimiter
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from aaos.adapters.postgres.calibration import PostgresVoteOutcomes
     from aaos.adapters.postgres.call_book import PostgresCallBook
     from aaos.adapters.postgres.ledger import PostgresSovereignLedger
-    from aaos.adapters.sovereign.client import SovereignClient
+    from aaos.adapters.sovereign.router import ModelRouter
     from aaos.adapters.trust import CachedTrust
+    from aaos.domain.llm_budget import ModelCard
     from aaos.services.guard_models import GuardedBreakers
     from aaos.services.questions import SovereignAccess
 
@@ -40,13 +42,20 @@ class SovereignAdapters(Adapters):
         return PostgresCallBook(self.database)
 
     @cached_property
-    def sovereign(self) -> SovereignClient:
-        """The language-model service."""
+    def sovereign(self) -> ModelRouter:
+        """The language-model service: one address, and those of models that are served elsewhere."""
         from aaos.adapters.sovereign.client import SovereignClient
+        from aaos.adapters.sovereign.router import ModelRouter
 
-        key = self.settings.sovereign_api_key
+        settings = self.settings
+        key = settings.sovereign_api_key
         secret = None if key is None else key.get_secret_value()
-        return SovereignClient(self.settings.sovereign_url, self.settings.sovereign, secret)
+        places = {name: (card.url, _key_of(name, card)) for name, card in settings.models.items() if card.url}
+        clients = {(url, own): SovereignClient(url, settings.sovereign, own) for url, own in set(places.values())}
+        return ModelRouter(
+            SovereignClient(settings.sovereign_url, settings.sovereign, secret),
+            {name: clients[place] for name, place in places.items()},
+        )
 
     @cached_property
     def breakers(self) -> GuardedBreakers:
@@ -115,3 +124,15 @@ class SovereignAdapters(Adapters):
         from aaos.adapters.trust import CachedTrust
 
         return CachedTrust(self.vote_outcomes, self.settings.calibration, self.settings.decision.fallback_multiplier)
+
+
+def _key_of(model: str, card: ModelCard) -> str | None:
+    """Returns the key for a model's own address; the key of the others goes nowhere else."""
+    if card.api_key_variable is None:
+        return None
+    try:
+        return os.environ[card.api_key_variable]
+    except KeyError:
+        raise ConfigError(
+            f"models.{model}.api_key_variable = {card.api_key_variable}: the environment has no such variable"
+        ) from None

@@ -74,4 +74,5 @@ def config() -> None:
     shown["sovereign_url"] = redact(settings.sovereign_url)
     shown["sovereign_api_key"] = "not set" if settings.sovereign_api_key is None else "set"
     say(f"# hash {settings.hash} (over everything but addresses and secrets)")
-    say(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+    # Once more over all of it: a model's own address stands in a table.
+    say(redact(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)).rstrip())

@@ -26,6 +26,7 @@ from aaos.errors import (
     SovereignUnavailable,
 )
 
+KEY_VARIABLE: Final = re.compile(r"(?!AAOS_)[A-Z][A-Z0-9_]*_API_KEY")
 BUDGET_REACHED: Final = "LLM budget reached"
 """Begins the reason of a vote that a budget prevented: the decision then is HOLD."""
 
@@ -59,6 +60,10 @@ class ModelCard:
 
     A model whose prices nobody named costs nothing; with a cap in money it is refused (`check_prices`).
     Its own limits hold beside those of all models together (`sovereign.limits`); None for none.
+
+    Attributes:
+        url: where it is served, up to and including /v1; None: where all others are (AAOS_SOVEREIGN_URL).
+        api_key_variable: name of the environment variable that holds the key for `url`; no other key is sent there.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -68,11 +73,22 @@ class ModelCard:
     requests_per_minute: Annotated[int, Ge(1), Le(1_000_000)] | None = None
     tokens_per_minute: Annotated[int, Ge(1_000), Le(1_000_000_000)] | None = None
     concurrent: Annotated[int, Ge(1), Le(10_000)] | None = None
+    url: str | None = None
+    api_key_variable: str | None = None
 
     def __post_init__(self) -> None:
+        if self.api_key_variable is not None:
+            self._check_key_variable(self.api_key_variable)
         for price in (self.input_per_million, self.output_per_million):
             if price is not None and not price.is_finite():
                 raise ValueError(f"a price must be a number, not {price}")
+
+    def _check_key_variable(self, name: str) -> None:
+        # Logs hide the values of variables that are called so.
+        if not KEY_VARIABLE.fullmatch(name):
+            raise ValueError("must be the name of an environment variable that ends in _API_KEY (not the key itself)")
+        if self.url is None:
+            raise ValueError("is for a url of the model's own; the key of all others is AAOS_SOVEREIGN_API_KEY")
 
     @property
     def priced(self) -> bool:

@@ -56,7 +56,8 @@ def _survive(lab: Lab, chance: random.Random, count: int, kill_for_s: float) -> 
         f"\n{count} runs, {storm.kills} kills, {took_s:.1f} s, {under_fire} done while killing; {recovered}; "
         f"attempts {[tuple(row) for row in attempts]}; ledger {ledger}; published {published}"
     )
-    assert ended == {"completed": count}, "0 lost"
+    why = lab.rows("SELECT reason, count(*) FROM runs WHERE state <> 'completed' GROUP BY 1 ORDER BY 2 DESC LIMIT 5")
+    assert ended == {"completed": count}, f"lost: {why}"
     check_runs(lab.rows)
     assert ledger["accepted"] == count
     assert published["distinct"] == published["results"] == count
