@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_lists(cls, values: Any) -> Any:
-        """Lists from the environment are JSON; inside sections pydantic-settings hands them over as text."""
+        """Lists and null from the environment are JSON; inside sections pydantic-settings hands them over as text."""
         if not isinstance(values, Mapping):
             return values
         return {name: _decoded(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         if not text.startswith("postgresql+psycopg://"):
             raise ValueError("must start with postgresql:// (AAOS_DATABASE_URL)")
         return text
+
+    @field_validator("sovereign_url")
+    @classmethod
+    def _has_a_scheme(cls, value: str) -> str:
+        # The client looks closer; this much is told before a vote fails of it.
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must look like http://host:port/v1 or https://host/v1")
+        return value
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Settings:
@@ -293,7 +301,7 @@ def _decoded(section: Mapping[str, Any]) -> dict[str, Any]:
 def _decoded_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _decoded(value)
-    if not (isinstance(value, str) and value.startswith("[")):
+    if not (isinstance(value, str) and (value.startswith("[") or value == "null")):
         return value
     try:
         return json.loads(value)

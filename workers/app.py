@@ -21,6 +21,7 @@ from aaos.settings import settings
 from workers.events import PacedEvents
 from workers.processes import (
     die_with_parent,
+    end_threads_by,
     is_prefork,
     is_threads,
     require_shared_memory,
@@ -128,7 +129,12 @@ def _check_machine(sender: Any, **_: Any) -> None:
         require_shared_memory()
     if is_threads(sender.pool_cls):
         stop_threads_from_signals()
+        end_threads_by(_end_calls)
     _check_tasks()
+
+
+def _end_calls() -> None:
+    container().sovereign.close()
 
 
 @signals.beat_init.connect

@@ -79,6 +79,21 @@ def _unless_handing_over(stop: Callable[[Any], None]) -> Callable[[Any], None]:
     return on_stop
 
 
+def end_threads_by(end_what_they_wait_for: Callable[[], None]) -> None:
+    """Lets a soft stop whose time is up end a threads worker.
+
+    Celery then kills what its pool works on. A thread cannot be killed: the pool raises NotImplementedError out of the
+    signal handler, and the worker lives on until the last model has answered or timed out. What the threads wait for
+    is ended instead, and they hand their runs back.
+    """
+    from celery.worker.consumer import Consumer
+
+    def cancel_active_requests(_consumer: Any) -> None:
+        end_what_they_wait_for()
+
+    Consumer.cancel_active_requests = cancel_active_requests
+
+
 def is_threads(pool: Any) -> bool:
     """Returns whether that is Celery's pool of threads."""
     return "thread" in str(getattr(pool, "__module__", pool))

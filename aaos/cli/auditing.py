@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aaos.cli.output import Json, Limit, print_json, say, show
-from aaos.errors import InvariantViolation
+from aaos.errors import InputError, InvariantViolation
 from aaos.shell.connection import connect
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def audit(
     limit: Limit = 20, action: Action = None, subject: Subject = None, verify: Verify = False, as_json: Json = False
 ) -> None:
     """What was changed, by whom and why, newest first; appended to and never changed."""
+    if verify and (action or subject):
+        raise InputError("--verify checks the whole log: leave out --action and --subject")
     log = connect().audit
     if verify:
         _verify(as_json)
@@ -42,7 +44,7 @@ def audit(
     elif found:
         _show(found)
     else:
-        say("no audit entries")
+        say("no such audit entries" if action or subject else "no audit entries")
 
 
 def _verify(as_json: bool) -> None:

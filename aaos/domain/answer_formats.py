@@ -9,8 +9,9 @@ from aaos.domain.model_request import AnswerFormat
 Signal = Literal["BUY", "SELL", "HOLD"]
 SIGNALS: Final[tuple[Signal, ...]] = ("BUY", "SELL", "HOLD")
 
-REASONING_MAX_CHARS: Final = 2_000
-"""Longer reasoning is cut: 700 answer tokens are about 2,800 characters, and the raw answer is stored."""
+REASONING_MAX_CHARS: Final = 1_999
+"""Longer reasoning is cut: 700 answer tokens are about 2,800 characters, and the raw answer is stored. Not 2,000: the
+wire would send 1,999 (see there), and what is stored and hashed as asked would not be what was asked."""
 VOTE_FIELDS: Final = ("reasoning", "signal", "confidence", "risk_score")
 VOTE_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",

@@ -238,7 +238,9 @@ def refusal(cap: CapName, scope: Scope, spent: Charge, wanted: Charge, model: st
     unit = "tokens" if in_tokens else currency
     daily = scope.name.startswith("day:")
     remedy = f"raise sovereign.budget.{cap}" + (", or wait until 00:00 UTC" if daily else "")
-    over = f"on {scope.name.removeprefix('day:')} (UTC)" if daily else f"for {scope.name.replace(':', ' ')}"
+    # A decision is known here by the run of its frozen context, which is not the number that people ask for it by.
+    context = f"for the decision on context {scope.name.removeprefix('decision:')}"
+    over = f"on {scope.name.removeprefix('day:')} (UTC)" if daily else context
     return BudgetReached(
         f"{BUDGET_REACHED}: {cap} = {_figure(limit)} {unit}; {_figure(have)} are spent or reserved {over}, and this "
         f"call to {model} may take {_figure(want)} more; {remedy}",

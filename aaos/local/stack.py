@@ -75,7 +75,11 @@ class Stack:
     secrets: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     flower_port: int | None = None
+    simulated: bool = True
+    """Whether the model service is a simulator of this stack."""
 
+
+TOKENS_PER_DAY = "AAOS_SOVEREIGN__BUDGET__TOKENS_PER_DAY"
 
 StackBuilder = Callable[[UpOptions, StateDir, LocalConfig], Stack]
 
@@ -93,28 +97,35 @@ def build_stack(options: UpOptions, state: StateDir, config: LocalConfig) -> Sta
         server.claim_port()
     ports = PortBook(state.path)
     sovereign_port = ports.claim("sovereign")
+    simulator = f"http://{LOOPBACK}:{sovereign_port}/v1"
+    # Also equal where a shell has read this stack's own file `env`.
+    model_service = os.environ.get("AAOS_SOVEREIGN_URL") or simulator
+    simulated = model_service == simulator
     flower_port = ports.claim("flower", options.flower_port, "choose another with --flower-port N, or --fresh-ports")
     environment = {
         "AAOS_BROKER_URL": valkey.url,
         "AAOS_REDIS_URL": valkey.url,
         "AAOS_DATABASE_URL": postgres.dsn,
-        "AAOS_SOVEREIGN_URL": f"http://{LOOPBACK}:{sovereign_port}/v1",
+        "AAOS_SOVEREIGN_URL": model_service,
         "AAOS_SPEED": f"{options.speed or 1:g}",
         "AAOS_STATE_DIR": str(state.path),
     }
+    if simulated:
+        # A simulator's tokens cost nothing, and `--speed 60` asks for a day's worth of them in 24 minutes.
+        environment[TOKENS_PER_DAY] = os.environ.get(TOKENS_PER_DAY, "null")
     flower_password = password(state.path, "flower")
     table = _Table(options, config, environment, state)
     specs = (
         table.server(valkey, stage=1),
         table.server(postgres, stage=1),
-        table.sovereign(sovereign_port),
+        *([table.sovereign(sovereign_port)] if simulated else []),
         *table.preparations(),
         *table.workers(),
         table.beat(),
         # Last: the first decision does not wait for its page.
         table.flower(flower_port, flower_password),
     )
-    return Stack(specs, (valkey.password, postgres.password, flower_password), environment, flower_port)
+    return Stack(specs, (valkey.password, postgres.password, flower_password), environment, flower_port, simulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +235,14 @@ def where_to_look(stack: Stack, state: StateDir) -> str:
     option = "" if default else f" --state {shlex.quote(str(state.path))}"
     aaos = f"./run aaos{option}"
     flower = f"http://{LOOPBACK}:{stack.flower_port}"
+    model_service = re.sub("//[^/@]*@", "//***@", stack.environment.get("AAOS_SOVEREIGN_URL", "none"))
+    whose = "simulated; your own: docs/sovereign.md" if stack.simulated else "as AAOS_SOVEREIGN_URL says"
     return "\n".join(
         [
             "",
             f"aaos is running. State and data: {state.path} (logs in {state.logs})",
             f"  Flower     {flower}  user {FLOWER_USER}, password in {state.path}/secrets/flower",
+            f"  Sovereign  {model_service}  ({whose})",
             f"  results    {aaos} results",
             f"  runs       {aaos} runs",
             f"  shell      {aaos} shell",

@@ -83,7 +83,8 @@ class SovereignLedger(Protocol):
             fault: why it is not what was asked for (outcome `invalid`); None: outcome `accepted`.
 
         Raises:
-            FenceLost: the call was abandoned meanwhile. Again after a lost confirmation it changes nothing.
+            FenceLost: the run was taken over meanwhile, or the call abandoned. Again after a lost confirmation it
+                changes nothing.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 What is blamed on a model, and so counts in its breaker: no answer in time, no connection, 429, 5xx, 404, and an
 answer that is not what was asked for even after one repair. What is not: our own limits and budgets, a lost fence,
-a request that is wrong (4xx), and calls that our side ended.
+a request that a model refuses (4xx: a key, a context, a schema), and calls that our side ended.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aaos.errors import (
     ModelsUnavailable,
     SovereignInvalidResponse,
     SovereignModelMissing,
+    SovereignRequestRefused,
     SovereignTimeout,
     SovereignUnavailable,
     TransientError,
@@ -60,8 +61,8 @@ def ask_sovereign(run: ClaimedRun, question: Question[T], access: SovereignAcces
         ModelsUnavailable: the breakers of all models are open; nothing was asked.
         SovereignTimeout, SovereignUnavailable: no model answered; trying again later may help.
         SovereignInvalidResponse: the models answered, but not what was asked.
-        SovereignRequestRefused, ContextTooLarge, InputError: the question is wrong; no other model is asked. (Of a
-            repair it is the next model's turn.)
+        SovereignRequestRefused: every model that could be asked refuses the request.
+        ContextTooLarge, InputError: the question is wrong; nothing was sent. (Of a repair it is the next model's turn.)
         FenceLost: the run was taken over; nothing was asked, or the answer is not accepted.
     """
     return _Asking(run, question, access).answered()
@@ -83,6 +84,7 @@ class _Asking(Generic[T]):
         unusable: answers that this run has paid for, now or in an earlier attempt, and cannot use, by the hash of
             what was asked: that is not asked, and paid for, again.
         began: whether there was nothing to be used again, so that models are asked.
+        asked: whether any was, now and not in an earlier attempt.
     """
 
     run: ClaimedRun
@@ -94,6 +96,7 @@ class _Asking(Generic[T]):
     refused: list[Admission] = field(default_factory=list)
     unusable: dict[str, _Unusable] = field(default_factory=dict)
     began: bool = False
+    asked: bool = False
     started: float = 0.0
 
     def answered(self) -> Answered[T]:
@@ -158,11 +161,9 @@ class _Asking(Generic[T]):
                 return None
             try:
                 return self._admitted(admission, role, request, until)
-            except BLAMED as error:
+            except (*BLAMED, SovereignRequestRefused) as error:
                 pause_s = self._pause_before_again_s(error, number)
-            if pause_s is None or number + 1 == settings.attempts_per_model:
-                return None
-            if not self._time_for_a_call(role, until - pause_s):
+            if pause_s is None or not self._time_for_a_call(role, until - pause_s):
                 return None
             self.access.sleep(pause_s)
         return None
@@ -217,6 +218,7 @@ class _Asking(Generic[T]):
         used: int | None = 0
         try:
             call_id = access.ledger.begin(self.run, plan)
+            self.asked = True
             used = None  # from here on the model may have worked for us, whatever comes back
             answer = self._said(call_id, request, until)
             used = answer.tokens_in + answer.tokens_out
@@ -280,7 +282,8 @@ class _Asking(Generic[T]):
     def _pause_before_again_s(self, error: AaosError, number: int) -> float | None:
         """Returns the seconds before the same model may be asked again; None where that is not safe or worthwhile."""
         settings = self.access.settings
-        if not (isinstance(error, SovereignUnavailable) and error.safe_to_retry):
+        last = number + 1 == settings.attempts_per_model
+        if last or not (isinstance(error, SovereignUnavailable) and error.safe_to_retry):
             return None
         if error.retry_after_s is not None:
             return error.retry_after_s if error.retry_after_s <= settings.retry_after_max_s else None
@@ -322,18 +325,23 @@ class _Asking(Generic[T]):
         back_s = min((hint for hint in hints if hint is not None), default=None)
         if self.errors and not self._transient() and not self.refused:
             return self._final(message)
+        if back_s is not None and not self.asked:
+            return ModelsUnavailable(message, back_s)
         if self.errors:
             only_late = all(isinstance(error, SovereignTimeout) for error in self._transient()) and not self.refused
             return SovereignTimeout(message) if only_late else SovereignUnavailable(message, retry_after_s=back_s)
-        return SovereignTimeout(message) if back_s is None else ModelsUnavailable(message, back_s)
+        return SovereignTimeout(message)
 
     def _transient(self) -> list[TransientError]:
         return [error for error in self.errors if isinstance(error, TransientError)]
 
     def _final(self, message: str) -> AaosError:
-        """Returns the error after which trying again makes no sense: unusable answers, else no such model."""
+        """Returns the error after which trying again makes no sense: unusable answers, a refusal, no such model."""
         unusable = [error for error in self.errors if isinstance(error, SovereignInvalidResponse)]
-        return SovereignInvalidResponse(message, raw=unusable[-1].raw) if unusable else SovereignModelMissing(message)
+        if unusable:
+            return SovereignInvalidResponse(message, raw=unusable[-1].raw)
+        missing = all(isinstance(error, SovereignModelMissing) for error in self.errors)
+        return SovereignModelMissing(message) if missing else SovereignRequestRefused(message)
 
 
 def _why(refusal: Admission) -> str:

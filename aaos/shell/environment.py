@@ -12,7 +12,8 @@ from typing import Literal
 from aaos.errors import AaosError, BrokerUnavailable, DatabaseUnavailable, StartupError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-ADDRESSES = ("AAOS_BROKER_URL", "AAOS_REDIS_URL", "AAOS_DATABASE_URL", "AAOS_SOVEREIGN_URL")
+ADDRESSES = ("AAOS_BROKER_URL", "AAOS_REDIS_URL", "AAOS_DATABASE_URL")
+"""Any of them means servers of one's own. AAOS_SOVEREIGN_URL does not: `./run up` asks the model server it names."""
 STATE_VARIABLE = "AAOS_STATE_DIR"
 
 

@@ -243,7 +243,7 @@ def _trust(body: Mapping[str, Any]) -> list[Node]:
 def _failed(envelope: Mapping[str, Any]) -> str:
     """A call that gave no usable answer; what a model or server said in it is untrusted."""
     said = shortened(str(envelope["message"]), REASONING_SHOWN_CHARS)
-    took = f"call {envelope['attempt']}, {envelope['elapsed_ms']:.0f} ms"
+    took = f"attempt {envelope['attempt']}, {envelope['elapsed_ms']:.0f} ms"
     return f"failed: {envelope['model']} ({took}): {envelope['code']}: {said}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aaos.shell.lists import shortened
 from aaos.shell.results import DecisionResult, Result
 from aaos.shell.runs import instant, plain
 from aaos.shell.tables import as_text, table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aaos.ports import Approval, Waiting
 
 R = TypeVar("R", bound=Result)
+WHY_SHOWN_CHARS = 300
 
 
 class WaitingList(list["Waiting"]):
@@ -27,7 +29,8 @@ class WaitingList(list["Waiting"]):
         """The table, for rich."""
         headers = ("run", "symbol", "signal", "confidence", "expires in", "why")
         return table(headers, ([
-            each.run_id, each.symbol, each.signal, f"{each.confidence:.2f}", left(each.expires_in_s), each.why,
+            each.run_id, each.symbol, each.signal, f"{each.confidence:.2f}", left(each.expires_in_s),
+            shortened(each.why, WHY_SHOWN_CHARS),
         ] for each in self))  # fmt: skip
 
     def to_dicts(self) -> list[dict[str, Any]]:

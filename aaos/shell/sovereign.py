@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aaos.bootstrap import Container
 
 By = Literal["day", "model", "decision"]
+VOTE = "trading_analysis"
 GROUPINGS = ("day", "model", "decision")
 OUTCOMES = ("pending", "accepted", "invalid", "failed", "abandoned")
 LIMIT_MAX = 100_000
@@ -100,7 +101,7 @@ class SovereignExchange(SovereignCall):
         yield f"tokens       {self.tokens_in} in, {self.tokens_out} out, {self.tokens_booked} booked"
         yield f"cost         {money(self.cost)}"
         yield f"latency      {'-' if self.latency_ms is None else f'{self.latency_ms:.1f} ms'}"
-        yield f"context      decision {self.decision}, tier {self.tier}, template {self.template}"
+        yield f"context      run {self.decision or '-'}, tier {self.tier or '-'}, template {self.template or '-'}"
         yield f"prompt       {self.prompt_hash} {json.dumps(self.parameters)}"
         if self.error is not None:
             yield f"envelope     {json.dumps(self.error)}"
@@ -323,8 +324,8 @@ def _check_id(value: int, what: str) -> None:
 
 def _refuse_unknown(container: Container, run: int | None, model: str | None) -> None:
     """Nothing found is an answer, unless it was asked for something that does not exist."""
-    if run is not None:
-        container.runs.run(run)
+    if run is not None and (kind := container.runs.run(run).kind) != VOTE and not container.call_book.calls(1, run):
+        raise InputError(f"run {run} is a {kind}; calls are made by votes: `aaos explain {run}` names their runs")
     if model is not None and model not in (asked := container.call_book.models()):
         there = f"asked so far: {', '.join(asked)}" if asked else "none was asked so far"
         raise InputError(f"no call to a model {model!r}; {there}")

@@ -61,11 +61,15 @@ def where_it_stands(run: Run, all_stages: Sequence[Stage], settings: Settings) -
     deepest = max((stage.depth for stage in unfinished), default=0)
     first = next((stage for stage in unfinished if stage.depth == deepest), None)
     queues = [first.kind, LAUNCHER] if first else [run.kind]
-    again = f" Before: {run.reason}." if run.reason else ""
-    waits = f"it waits for {_named(first)}, which no worker has taken" if first else "no worker has taken it"
     commands = "; ".join(worker_command(queue, settings) for queue in queues)
     plural = "s" if len(queues) > 1 else ""
-    return f"{waits}. Is a worker running for the queue{plural} {' and '.join(queues)}? Start: {commands}.{again}"
+    check = f"Is a worker running for the queue{plural} {' and '.join(queues)}? Start: {commands}."
+    if first is not None and first.reason:
+        back = "which was put back and comes again by itself (`aaos runs` says when)"
+        return f"it waits for {_named(first)}, {back}: {first.reason}. Only if it is overdue: {check}"
+    again = f" Before: {run.reason}." if run.reason else ""
+    waits = f"it waits for {_named(first)}, which no worker has taken" if first else "no worker has taken it"
+    return f"{waits}. {check}{again}"
 
 
 def _named(stage: Stage) -> str:

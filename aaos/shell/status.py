@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aaos.errors import AaosError, BrokerUnavailable, DatabaseUnavailable, NetworkError
 from aaos.shell import environment
+from aaos.shell.breakers import breaker_rows
 from aaos.shell.reviews import WaitingList
 from aaos.shell.runs import instant, plain
 from aaos.shell.tables import as_text, table
@@ -27,7 +28,7 @@ SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """Whether a server answers; `problem` says why not."""
+    """Whether a server answers; `problem` says why not, or what is wrong with one that does."""
 
     name: str
     reachable: bool
@@ -56,6 +57,8 @@ class Status:
     alerts: tuple[Mapping[str, Any], ...]
     waiting: WaitingList = field(default_factory=WaitingList)
     """Decisions that wait for a person's approval."""
+    breakers: tuple[Mapping[str, Any], ...] = ()
+    """How each model's breaker stands; none where the broker is away."""
 
     @property
     def memory_pss_mb(self) -> float:
@@ -71,6 +74,7 @@ class Status:
             "outbox_backlog": self.outbox_backlog,
             "alerts": [{name: plain(value) for name, value in alert.items()} for alert in self.alerts],
             "waiting": self.waiting.to_dicts(),
+            "breakers": [dict(each) for each in self.breakers],
         }
 
     def __rich__(self) -> Group:
@@ -91,7 +95,7 @@ def current_status(container: Container) -> Status:
     servers = (
         _server("PostgreSQL", settings.database_url.get_secret_value(), container.database.now),
         _server("broker", settings.broker_url.get_secret_value(), lambda: container.hints.queued("maintenance")),
-        _server("Sovereign", settings.sovereign_url, lambda: _ask_sovereign(container)),
+        _sovereign(container),
     )
     database, broker = servers[0].reachable, servers[1].reachable
     return Status(
@@ -101,6 +105,7 @@ def current_status(container: Container) -> Status:
         outbox_backlog=_known(container.outbox.backlog, database),
         alerts=tuple(_known(lambda: container.alerts.recent(ALERTS_SHOWN), database) or ()),
         waiting=WaitingList(_known(lambda: container.approvals.waiting(WAITING_SHOWN), database) or ()),
+        breakers=tuple(breaker_rows(container)) if broker else (),
     )
 
 
@@ -114,8 +119,17 @@ def _server(name: str, address: str, ask: Callable[[], object]) -> ServerStatus:
     return ServerStatus(name, True, redact(address))
 
 
-def _ask_sovereign(container: Container) -> None:
+def _sovereign(container: Container) -> ServerStatus:
+    """The model service; one that answers may still be another than the one that was meant."""
+    problems: list[str | None] = []
+    found = _server("Sovereign", container.settings.sovereign_url, lambda: problems.append(_ask_sovereign(container)))
+    return replace(found, problem=problems[0]) if problems else found
+
+
+def _ask_sovereign(container: Container) -> str | None:
     import httpx
+
+    from aaos.shell.model_service import models_asked, problem_of
 
     key = container.settings.sovereign_api_key
     headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
@@ -127,6 +141,7 @@ def _ask_sovereign(container: Container) -> None:
         raise NetworkError(f"no answer ({reason}); is it running, and is AAOS_SOVEREIGN_URL right?") from None
     if answer.status_code >= SERVER_ERROR:
         raise NetworkError(f"Sovereign answers with status {answer.status_code}")
+    return problem_of(answer.status_code, answer.content, models_asked(container.settings))
 
 
 def _queues(container: Container, database: bool, broker: bool) -> tuple[QueueStatus, ...]:
@@ -152,6 +167,12 @@ def _known(ask: Callable[[], T], worth_asking: bool) -> T | None:
         return None
 
 
+def _left_alone(breaker: Mapping[str, Any]) -> str:
+    if breaker["state"] == "open":
+        return f"{breaker['model']} is left alone for {breaker['retry_after_s']:.0f} s more (`aaos sovereign breakers`)"
+    return f"{breaker['model']} is being tried again, a call or two at a time (`aaos sovereign breakers`)"
+
+
 def _shown(status: Status) -> Sequence[Any]:
     stack = status.stack
     parts: list[Any] = []
@@ -173,6 +194,7 @@ def _shown(status: Status) -> Sequence[Any]:
     ] for each in status.queues))]  # fmt: skip
     waiting = "unknown" if status.outbox_backlog is None else str(status.outbox_backlog)
     parts += ["", f"results not announced yet: {waiting}"]
+    parts += [_left_alone(each) for each in status.breakers if each["state"] not in (None, "closed")]
     if status.waiting:
         parts += ["", "decisions that wait for approval (`aaos approve RUN --reason …`):", status.waiting]
     if status.alerts:

@@ -81,7 +81,7 @@ class MemorySovereignLedger:
             call = tables.calls[call_id]
             if call.outcome in ("accepted", "invalid") and call.answer == answer:
                 return  # a commit whose confirmation got lost: the same call, the same answer
-            if call.outcome != "pending":
+            if call.outcome != "pending" or tables.runs[call.run_id].fence != call.fence:
                 raise FenceLost(f"Sovereign call {call_id} was abandoned; its answer is not accepted")
             for other in _calls(tables, call.run_id):
                 same = other.plan.request.prompt_hash == call.plan.request.prompt_hash and other.cached_from is None

@@ -1,7 +1,8 @@
 """The statements of the Sovereign ledger, each one round trip and one transaction.
 
-Locks are always taken in the same order: rows of calls, then `llm_spending` (the decision's, then the day's), then
-`model_texts` by hash. A step reads from the step before it where that would not follow by itself.
+Locks are always taken in the same order: the run (shared, against its being taken over meanwhile), rows of calls, then
+`llm_spending` (the decision's, then the day's), then `model_texts` by hash. A step reads from the step before it where
+that would not follow by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ANSWERED = text("""
 
 _MINE = """
     SELECT id, fence, CAST(clock_timestamp() AT TIME ZONE 'UTC' AS date) AS day FROM runs
-    WHERE id = :run_id AND fence = :fence AND state = 'running'
+    WHERE id = :run_id AND fence = :fence AND state = 'running' FOR SHARE
 """
 # Whoever asks anew has found nothing usable: what an older fence left open has no way in any more, and an answer that
 # was accepted for an attempt which died before it stored its vote is not the accepted one any more.
@@ -73,7 +74,7 @@ REUSE = text(f"""
     FROM begun JOIN model_texts t ON t.hash = begun.answer_hash
 """)
 
-_OPEN = "SELECT * FROM sovereign_calls WHERE id = :id AND outcome = 'pending' FOR UPDATE"
+_OPEN = "SELECT * FROM sovereign_calls WHERE id = :id AND outcome = 'pending'"
 
 
 def _trued_up(tokens: str, cost: str) -> str:
@@ -90,8 +91,15 @@ _TOKENS = "(CAST(:tokens_in AS bigint) + CAST(:tokens_out AS bigint))"
 # A product, not a quotient: numeric division rounds.
 _COST = """((input_per_million * CAST(:tokens_in AS bigint) + output_per_million * CAST(:tokens_out AS bigint))
     * 0.000001)"""
+# No row: somebody has taken the run over, who may have looked for this answer already, and not found it.
+_STILL_MINE = """
+    SELECT r.id FROM runs r JOIN sovereign_calls c ON c.run_id = r.id AND c.fence = r.fence WHERE c.id = :id
+    FOR SHARE OF r
+"""
 SETTLE = text(f"""
-    WITH open AS MATERIALIZED ({_OPEN}), booked AS MATERIALIZED ({_trued_up(_TOKENS, _COST)}), texts AS (
+    WITH mine AS MATERIALIZED ({_STILL_MINE}), open AS MATERIALIZED (
+        {_OPEN} AND EXISTS (SELECT FROM mine) FOR UPDATE
+    ), booked AS MATERIALIZED ({_trued_up(_TOKENS, _COST)}), texts AS (
         INSERT INTO model_texts (hash, text) SELECT CAST(:answer_hash AS text), CAST(:content AS text) FROM booked
         ON CONFLICT DO NOTHING
     )
@@ -105,7 +113,7 @@ SETTLE = text(f"""
 _KEPT = "(CASE WHEN CAST(:free AS boolean) THEN 0 ELSE tokens_booked END)"
 _KEPT_COST = "(CASE WHEN CAST(:free AS boolean) THEN 0 ELSE cost END)"
 FAIL = text(f"""
-    WITH open AS MATERIALIZED ({_OPEN}), booked AS MATERIALIZED ({_trued_up(_KEPT, _KEPT_COST)}), texts AS (
+    WITH open AS MATERIALIZED ({_OPEN} FOR UPDATE), booked AS MATERIALIZED ({_trued_up(_KEPT, _KEPT_COST)}), texts AS (
         INSERT INTO model_texts (hash, text) SELECT CAST(:raw_hash AS text), CAST(:raw AS text) FROM booked
         WHERE CAST(:raw_hash AS text) IS NOT NULL ON CONFLICT DO NOTHING
     )

@@ -79,7 +79,10 @@ local function read(number)
     end
   end
   local set_back = math.max(scope.turn, scope.berth) > now + horizon
-  if set_back then scope.turn, scope.berth = now, now end
+  if set_back then
+    scope.turn, scope.berth = now, now
+    redis.call('HSET', scope.hash, '.turn', write(now), '.berth', write(now))
+  end
   for _, each in ipairs(promises) do
     if set_back then over[#over + 1] = each[1] else count(each[2], each[3], each[4]) end
   end

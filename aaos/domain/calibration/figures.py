@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Final
 
@@ -133,7 +133,9 @@ def wilson_interval(share: float, n: float, z: float = Z95) -> tuple[float, floa
 def _clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float] | None:
     """Returns the 95 % interval of the mean of values that are alike within clusters (Liang and Zeger 1986).
 
-    The variance is that of whole clusters' deviations, with Student's t for their number.
+    The variance is that of whole clusters' deviations, with Student's t for their number. A vote late in its window
+    shares its outcome with the next one's, so neighbours' deviations count together where that makes it wider (Hansen
+    and Hodrick 1980); without it, of 95 % intervals over votes on each candle 90 % held the truth.
     """
     by_cluster = sorted(zip(clusters, values, strict=True))
     mean = _mean(values)
@@ -142,15 +144,19 @@ def _clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tup
     k = len(deviations)
     if k < MIN_WINDOWS:
         return None
-    error = math.sqrt(math.fsum(d * d for d in deviations) * k / (k - 1)) / len(values)
-    half = _student_95(k - 1) * error
+    neighbours = math.fsum(earlier * later for earlier, later in pairwise(deviations))
+    spread = math.fsum(d * d for d in deviations) + 2 * max(0.0, neighbours)
+    error = math.sqrt(spread * k / (k - 1)) / len(values)
+    half = student_95(k - 1) * error
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _student_95(freedom: int) -> float:
-    """Student's two-sided 95 % quantile: the expansion of Abramowitz and Stegun (1964), 26.7.5; to 0.1 % from 9 on."""
+def student_95(freedom: int) -> float:
+    """Returns Student's two-sided 95 % quantile, to 0.1 % from 9 on: Abramowitz and Stegun (1964), 26.7.5."""
     z = Z95
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def _bins(said: Sequence[float], right: Sequence[float]) -> tuple[Bin, ...]:

@@ -73,7 +73,7 @@ CREATE TABLE approvals (
     reason text NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE TRIGGER given_once BEFORE UPDATE OR DELETE ON approvals
+CREATE TRIGGER given_once BEFORE UPDATE OR DELETE OR TRUNCATE ON approvals
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 -- The kind first: no other result's body is looked into when it is stored.
 CREATE INDEX results_to_be_reviewed ON results (analyzed_at)
