@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.lab import IDLE, Lab, module_environment, running_lab
+from support.lab import IDLE, ROOM, Lab, module_environment, running_lab
 
 # Read on import: tests run without the developer's AAOS_* variables.
 SEED = int(os.environ.get("AAOS_CHAOS_SEED") or time.time_ns() % 1_000_000)
 
 # The limits of a production configuration, but for those that would only make the test longer.
 STORM = {
-    "AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16",
-    "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100",
-    "AAOS_LOCAL__IO_THREADS": "32",
+    **ROOM,
     # A storm may hit one run more than three times; that a run is given up after three has its own test.
     "AAOS_RUNS__MAX_ATTEMPTS": "12",
     **IDLE,

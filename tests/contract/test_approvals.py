@@ -198,7 +198,9 @@ def test_a_verdict_whose_audit_entry_cannot_be_written_is_not_stored(postgres_wo
     assert [each.run_id for each in postgres_world.approvals.waiting(9)] == [run_id]
 
 
-@pytest.mark.parametrize("statement", ["UPDATE approvals SET verdict = 'approved'", "DELETE FROM approvals"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE approvals SET verdict = 'approved'", "DELETE FROM approvals", "TRUNCATE approvals"]
+)
 def test_postgresql_refuses_to_change_or_withdraw_a_verdict(postgres_world: PostgresWorld, statement: str) -> None:
     run_id = a_decision(postgres_world)
     say(postgres_world, run_id, "refused")

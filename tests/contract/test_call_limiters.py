@@ -27,6 +27,8 @@ NOW = "test:now"
 MOVED_TIME = f"{{redis.call('GET', '{NOW}'), 0}}"
 SMALL = {"small": ModelCard(requests_per_minute=4, tokens_per_minute=20_000, concurrent=2)}
 LIMITS = CallLimits(requests_per_minute=10, tokens_per_minute=50_000, concurrent=4)
+CLOCK_SET_BACK = 0.03
+"""So often the clock is set back between two moves, by 1 s to almost three hours."""
 
 
 class NoChance(random.Random):
@@ -199,6 +201,7 @@ def test_the_script_and_the_arithmetic_in_memory_answer_alike_whatever_happens(r
     for _ in range(400):
         moves.append(("acquire", (chance.choice(["small", "large"]), chance.randint(1, 9_000))))
         moves += [("pause", round(chance.uniform(0, 6), 3))] if chance.random() < 0.4 else []
+        moves += [("pause", round(-(10 ** chance.uniform(0, 4)), 3))] if chance.random() < CLOCK_SET_BACK else []
         moves += [("release", chance.random())] if chance.random() < 0.4 else []
     with connect_brisk(redis_url) as client:
         memory, valkey = MemoryGround(), ValkeyGround(client)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
-from support.worlds import World, born, taken
+from sqlalchemy import text
+from support.workers import wait_until
+from support.worlds import PostgresWorld, World, born, taken
 
 from aaos.domain.error_envelope import ErrorEnvelope
 from aaos.domain.model_request import AnswerFormat, ModelAnswer, ModelRequest
-from aaos.domain.runs import ClaimedRun
+from aaos.domain.runs import ClaimedRun, Completed
 from aaos.errors import FenceLost, InvariantViolation, SovereignTimeout, SovereignUnavailable
 from aaos.ports import CallPlan
 
@@ -19,10 +22,18 @@ PLAN = CallPlan(REQUEST, 17, "primary", "vote", 1, "full", "vote-3", 100)
 ANSWER = ModelAnswer("sovereign-32b", '{"signal": "BUY"}', 100, 20, 12.5, "stop", "req-1")
 TIMED_OUT = ErrorEnvelope.of(SovereignTimeout("no answer within 120 s"), "sovereign-32b", 1, 120_000.0)
 REFUSED = ErrorEnvelope.of(SovereignUnavailable("429 too many requests", 429), "sovereign-32b", 1, 3.0)
+WAITING_FOR_A_LOCK = text("""
+    SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
 
 
 def outcomes(world: World, run_id: int) -> list[str]:
     return [call["outcome"] for call in world.ledger.calls(run_id)]  # type: ignore[attr-defined]
+
+
+def waiting_for_a_lock(world: PostgresWorld) -> int:
+    [row] = world.database.rows(WAITING_FOR_A_LOCK)
+    return int(row.count)
 
 
 def a_claim(world: World, symbol: str = "BTC/USDT") -> ClaimedRun:
@@ -75,6 +86,45 @@ def test_a_call_of_a_worker_that_was_overtaken_is_abandoned_and_its_answer_not_a
 
 @pytest.mark.requirement("FM-TAW-007")
 @pytest.mark.requirement("Q3")
+def test_an_answer_that_comes_after_the_run_was_taken_over_does_not_stand_in_its_successors_way(world: World) -> None:
+    """The successor has looked for a paid answer and found none; it may pay, and its own answer must be taken."""
+    stale = a_claim(world)
+    old_call = world.ledger.begin(stale, PLAN)
+    world.pass_time(16)
+    fresh = taken(world.runs(), stale.id)
+    assert world.ledger.answered(fresh.id, REQUEST) is None
+    with pytest.raises(FenceLost):
+        world.ledger.settle(old_call, ANSWER)
+    world.ledger.settle(world.ledger.begin(fresh, PLAN), ANSWER)
+    assert outcomes(world, stale.id) == ["abandoned", "accepted"]
+
+
+@pytest.mark.requirement("FM-TAW-007")
+@pytest.mark.requirement("Q3")
+def test_a_run_cannot_be_taken_over_while_its_call_is_being_begun(postgres_world: PostgresWorld) -> None:
+    """Else two attempts would both ask, and the live one's answer would be the second one, which is refused."""
+    world, began, fresh = postgres_world, list[int](), list[ClaimedRun]()
+    stale = a_claim(world)
+    world.pass_time(16)
+    asking = threading.Thread(target=lambda: began.append(world.ledger.begin(stale, PLAN)))
+    taking_over = threading.Thread(target=lambda: fresh.append(taken(world.runs(), stale.id)))
+    world.session.execute("INSERT INTO llm_spending (scope) VALUES ('decision:17')")
+    with world.session.transaction():
+        world.session.execute("SELECT FROM llm_spending FOR UPDATE")
+        asking.start()
+        wait_until(lambda: waiting_for_a_lock(world) == 1, "the stale one begins its call")
+        taking_over.start()
+        wait_until(lambda: waiting_for_a_lock(world) == 2, "its successor waits for that", 5)
+    asking.join(10)
+    taking_over.join(10)
+    world.ledger.settle(world.ledger.begin(fresh[0], PLAN), ANSWER)
+    with pytest.raises(FenceLost):
+        world.ledger.settle(began[0], ANSWER)
+    assert outcomes(world, stale.id) == ["abandoned", "accepted"]
+
+
+@pytest.mark.requirement("FM-TAW-007")
+@pytest.mark.requirement("Q3")
 def test_whoever_was_overtaken_may_not_even_ask(world: World) -> None:
     stale = a_claim(world)
     world.pass_time(16)
@@ -83,6 +133,15 @@ def test_whoever_was_overtaken_may_not_even_ask(world: World) -> None:
         world.ledger.begin(stale, PLAN)
     assert world.ledger.reuse(stale, PLAN, 1000) is None
     assert outcomes(world, stale.id) == []
+    assert world.spending() == {}
+
+
+@pytest.mark.requirement("FM-TAW-007")
+def test_a_run_that_has_ended_may_not_ask_any_more(world: World) -> None:
+    claim = a_claim(world)
+    world.runs().complete(claim, Completed({"signal": "HOLD"}), True)
+    with pytest.raises(FenceLost, match="not asked"):
+        world.ledger.begin(claim, PLAN)
     assert world.spending() == {}
 
 
@@ -178,6 +237,13 @@ def test_only_accepted_answers_to_exactly_the_same_question_are_reused_and_only_
     world.pass_time(10)
     third = a_claim(world, "SOL/USDT")
     assert world.ledger.reuse(third, accepted, 11) is None, "the reuse made it no younger"
+
+
+def test_looking_for_an_answer_to_reuse_and_finding_none_changes_nothing(world: World) -> None:
+    claim = a_claim(world)
+    world.ledger.settle(world.ledger.begin(claim, PLAN), ANSWER)
+    assert world.ledger.reuse(claim, replace(PLAN, request=OTHER), 1000) is None
+    assert outcomes(world, claim.id) == ["accepted"]
 
 
 def test_a_reused_answer_that_turns_out_unusable_does_not_keep_the_run_from_asking(world: World) -> None:

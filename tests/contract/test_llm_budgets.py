@@ -188,8 +188,8 @@ def test_a_budget_that_is_reached_is_told_once_per_cap_and_scope(world: World) -
         f"{BUDGET_REACHED}: tokens_per_decision = 999 tokens",
         f"{BUDGET_REACHED}: tokens_per_decision = 999 tokens",
     ]
-    assert "decision 17" in told[0]
-    assert "decision 18" in told[1]
+    assert "the decision on context 17" in told[0]
+    assert "the decision on context 18" in told[1]
 
 
 def test_twenty_racers_for_the_last_of_a_budget_get_exactly_what_is_left(postgres_world: PostgresWorld) -> None:

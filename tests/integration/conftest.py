@@ -1,4 +1,4 @@
-"""Who types, for the tests of shell and command line."""
+"""Who types, for the tests of shell and command line; simulator and clients, for those of asking Sovereign."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 if TYPE_CHECKING:  # what the fixtures need loads when a test asks for them
     from support.person import Person
+    from support.sovereign_clients import Clients
+    from support.sovereign_servers import Sim
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +36,29 @@ def alone(aaos_environment: dict[str, str]) -> Person:
     from support.person import Person
 
     return Person(aaos_environment)
+
+
+@pytest.fixture(scope="module")
+def shared_sim() -> Iterator[Sim]:
+    """A simulated Sovereign that serves any model, for a whole module."""
+    from support.sovereign_servers import running_sim
+
+    with running_sim() as sim:
+        yield sim
+
+
+@pytest.fixture
+def sim(shared_sim: Sim) -> Sim:
+    """The module's simulator, well-behaved and with an empty transcript."""
+    shared_sim.reset()
+    return shared_sim
+
+
+@pytest.fixture
+def client_of() -> Iterator[Clients]:
+    """Makes clients; closes them afterwards."""
+    from support.sovereign_clients import Clients
+
+    clients = Clients()
+    yield clients
+    clients.close()

@@ -75,6 +75,8 @@ def test_a_held_decision_is_listed_shown_everywhere_approved_and_audited(alone: 
     assert 'reason "the 7B sees what I see"' in audit
     assert alone.types("audit", "--verify").stdout == "1 audit entries, every one as it was written\n"
     assert alone.json("audit")[0]["actor"] == "ada"
+    assert alone.types("audit", "--action", "nonsense").stdout == "no such audit entries\n"
+    assert "leave out --action" in alone.types("audit", "--verify", "--action", "decision.approved", status=1).stderr
 
 
 def test_slips_are_answered_with_the_remedy(alone: Person, world: PostgresWorld) -> None:

@@ -36,6 +36,10 @@ def test_each_model_is_listed_with_how_its_breaker_stands(alone: Person) -> None
         "s",
     ]
     assert [line.split()[:3] for line in shown.splitlines()[1:3]] == [[BIG, "open", "3"], [SMALL, "closed", "0"]]
+    status = alone.types("status").stdout
+    assert f"{BIG} is left alone for" in status
+    assert f"{SMALL} is" not in status, "nothing to tell"
+    assert [row["state"] for row in alone.json("status")["breakers"]] == ["open", "closed"]
 
 
 def test_without_redis_nothing_is_made_up(alone: Person) -> None:

@@ -94,8 +94,8 @@ def _check_one_at_a_time(lab: Lab, runs: list[int]) -> None:
 @pytest.mark.requirement("Q3")
 @pytest.mark.requirement("Q4")
 def test_a_worker_frozen_in_a_run_it_went_on_with_finds_its_late_write_refused(lab: Lab) -> None:
-    workers = [lab.fleet.worker(VOTE, concurrency=2, wait=False) for _ in range(2)]
-    lab.fleet.wait_ready()
+    # Alone until it is frozen: another one's first vote, with all there is to load, takes longer than it goes on for.
+    frozen = lab.fleet.worker(VOTE, concurrency=2)
     context = lab.store_context()
     (warm_up,) = lab.insert_votes(1, context, "warm up")
     lab.hint(VOTE, warm_up)
@@ -108,9 +108,9 @@ def test_a_worker_frozen_in_a_run_it_went_on_with_finds_its_late_write_refused(l
     first, then = (lab.rows("SELECT owner, fence FROM runs WHERE id = %s", run)[0] for run in (quick, slow))
     assert first.owner == then.owner, "gone on with, without a message"
     assert first.fence < then.fence
-    frozen = lab.owner_of(slow, workers)
     frozen.freeze()
     lab.simulator.behave(mode="ok")
+    lab.fleet.worker(VOTE, concurrency=2)
     try:
         lab.wait_until(lambda: lab.client.recover() and lab.state(slow) == "completed", "it is taken over")
     finally:

@@ -14,7 +14,7 @@ from support.worlds import PostgresWorld, born, taken
 from aaos.domain.error_envelope import ErrorEnvelope
 from aaos.domain.llm_budget import BudgetRules, ModelCard
 from aaos.domain.model_request import ModelAnswer, ModelRequest
-from aaos.domain.runs import Completed
+from aaos.domain.runs import Completed, NewRun
 from aaos.errors import SovereignTimeout
 from aaos.ports import CallPlan
 
@@ -91,6 +91,9 @@ def test_a_filter_that_names_nothing_there_is_says_what_there_is(story: Story) -
     )
     assert f"no call to a model 'gpt'; asked so far: {BIG}, {SMALL}" in told("calls", "--model", "gpt")
     assert "no run 4711" in told("calls", "--run", "4711")
+    runs = PostgresWorld(story.person.environment["AAOS_DATABASE_URL"]).runs()
+    decision, _ = runs.insert_request(NewRun("trading_decision", "BTC/USDT", 30, 60, "d"))
+    assert f"calls are made by votes: `aaos explain {decision}`" in told("calls", "--run", str(decision))
     assert "no call 4711; `aaos sovereign calls` lists them" in told("show", "4711")
     assert "cannot add up by 'voter'; choose day, model, decision" in told("cost", "--by", "voter")
     assert "days is 0: ask for 1 to 3650" in told("cost", "--days", "0")

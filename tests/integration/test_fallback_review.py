@@ -61,7 +61,7 @@ def test_with_the_primary_model_down_votes_are_distrusted_audited_and_wait_for_a
     assert any(each["kind"] == "approval_needed" for each in person.json("alerts"))
 
     explained = person.types("explain", str(run_id)).stdout
-    for shown in ("by the fallback model sovereign-7b in place of sovereign-32b", "failed: sovereign-32b (call 1",
+    for shown in ("by the fallback model sovereign-7b in place of sovereign-32b", "failed: sovereign-32b (attempt 1",
                   "review: waits for approval until", "fallback_distrust × 0.8"):  # fmt: skip
         assert shown in explained, shown
 

@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from support.workers import wait_until
 
 from aaos.errors import StartupError
 from aaos.local.identity import unprivileged_identity
@@ -41,13 +41,6 @@ def _query(server: PostgresServer, statement: str) -> Any:
     with psycopg.connect(server.dsn.replace("+psycopg", ""), autocommit=True) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchone() if cursor.description else None
-
-
-def _wait_until(true: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -123,7 +116,7 @@ def test_a_killed_owner_leaves_no_server_and_the_next_start_goes_on(
     with PostgresServer(tmp_path / "state") as pg:
         assert _query(pg, "SELECT 1") == (1,)
 
-    _wait_until(lambda: all(start_ticks(pid) is None for pid in pids), "servers ended")
+    wait_until(lambda: all(start_ticks(pid) is None for pid in pids), "servers ended")
 
 
 def test_a_second_start_on_the_same_directory_is_refused_naming_the_owner(

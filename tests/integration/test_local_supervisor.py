@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.workers import wait_until
 
 from aaos.errors import StartupError
 from aaos.local.procinfo import start_ticks
@@ -104,7 +105,7 @@ class Stack:
         return self._printed.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        _wait_until(lambda: self.printed.count(text) >= times, f"{text!r} in {self.printed}")
+        wait_until(lambda: self.printed.count(text) >= times, f"{text!r} in {self.printed}")
 
     def wait(self) -> int:
         return self.process.wait(30)
@@ -116,13 +117,6 @@ class Stack:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
-
-
-def _wait_until(true: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -166,7 +160,7 @@ def test_killing_the_supervisor_ends_every_child_and_frees_the_directory(start: 
     stack.process.kill()
     stack.process.wait()
 
-    _wait_until(lambda: all(start_ticks(pid) is None for pid in pids), "children ended")
+    wait_until(lambda: all(start_ticks(pid) is None for pid in pids), "children ended")
     again = start("one:1:good")
     again.wait_for("aaos is running")
     assert again.stop() == 0
@@ -192,7 +186,7 @@ def test_a_child_that_dies_is_started_again_and_counted(start: Callable[..., Sta
     os.kill(before["one"]["pid"], signal.SIGKILL)
 
     stack.wait_for("one is ready.", times=2)
-    _wait_until(lambda: stack.children()["one"]["state"] == "ready", "ready again")
+    wait_until(lambda: stack.children()["one"]["state"] == "ready", "ready again")
     after = stack.children()
     assert after["one"]["pid"] != before["one"]["pid"]
     assert (after["one"]["restarts"], after["two"]["restarts"]) == (1, 0)
@@ -228,7 +222,7 @@ def test_a_preparation_is_run_to_its_end_before_the_next_stage(start: Callable[.
 def test_a_signal_during_the_start_stops_what_was_started(start: Callable[..., Stack]) -> None:
     stack = start("good:1:good", "slow:2:never-ready")
     stack.wait_for("good is ready.")
-    _wait_until(lambda: stack.children()["slow"]["state"] == "starting", "slow is starting")
+    wait_until(lambda: stack.children()["slow"]["state"] == "starting", "slow is starting")
 
     assert stack.stop() == 0
     assert "aaos is running" not in stack.printed
@@ -254,7 +248,7 @@ def test_the_stubborn_and_their_children_are_killed_after_their_grace(start: Cal
 
     assert stack.stop() == 0
     assert "two did not stop within 5 s: killing it" in stack.printed
-    _wait_until(lambda: start_ticks(grandchild) is None, "grandchild ended")
+    wait_until(lambda: start_ticks(grandchild) is None, "grandchild ended")
 
 
 def test_down_stops_the_stack_of_a_directory_and_says_when_there_is_none(start: Callable[..., Stack]) -> None:

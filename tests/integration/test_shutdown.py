@@ -8,14 +8,10 @@ from typing import Any
 
 import pytest
 from support.checks import check_publishing, check_runs
-from support.lab import IDLE, QUICK, Lab, module_environment, running_lab
+from support.lab import IDLE, QUICK, ROOM, Lab, module_environment, running_lab
+from support.workers import READY_WORKER, Process
 
 VOTE = "trading_analysis"
-ROOM = {
-    "AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16",
-    "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100",
-    "AAOS_LOCAL__IO_THREADS": "32",
-}
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +20,39 @@ def lab(databases: Any, valkey_server: Any, tmp_path_factory: pytest.TempPathFac
         module_environment(databases, valkey_server) as environment,
         running_lab(environment, tmp_path_factory.mktemp("shutdown"), {**QUICK, **IDLE, **ROOM}, latency_ms=300) as lab,
     ):
-        lab.fleet.worker("maintenance", "result_publishing", concurrency=4, wait=False)
-        lab.fleet.beat(wait=False)
-        lab.fleet.wait_ready()
+        lab.keep_house()
         yield lab
+
+
+# `celery`, with something done before it; whoever is told to stop softly and has a task waits 3 s, not 30, always.
+CELERY = """
+import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+from workers.app import app
+app.conf.worker_soft_shutdown_timeout = 3
+{}
+from celery.__main__ import main
+sys.argv[0] = "celery"
+main()
+"""
+
+
+def _softly_stopping(lab: Lab, name: str, before: str = "", concurrency: int = 8) -> Process:
+    """Starts a worker for votes to which SIGTERM means a soft stop."""
+    words = ("-A", "workers", "worker", "-P", "threads", "-c", str(concurrency), "-Q", VOTE, "-n", f"{name}@%h")
+    extra = {"REMAP_SIGTERM": "SIGQUIT"}
+    worker = lab.fleet.python("-c", CELERY.format(before), *words, "-l", "INFO", name=name, extra=extra)
+    worker.ready_text = READY_WORKER
+    return worker
 
 
 @pytest.mark.requirement("F06")
 @pytest.mark.requirement("FM-TAW-007")
 @pytest.mark.parametrize("meaning", ["warm", "soft"])
 def test_a_busy_worker_told_to_stop_finishes_what_it_has_and_the_other_takes_the_rest(lab: Lab, meaning: str) -> None:
-    extra = {"REMAP_SIGTERM": "SIGQUIT"} if meaning == "soft" else {}
-    staying, leaving = (lab.fleet.worker(VOTE, concurrency=8, wait=False, extra=extra) for _ in range(2))
+    staying = lab.fleet.worker(VOTE, concurrency=8, wait=False)
+    soft = meaning == "soft"
+    leaving = _softly_stopping(lab, "leaving") if soft else lab.fleet.worker(VOTE, concurrency=8, wait=False)
     lab.fleet.wait_ready()
     lab.rows("DELETE FROM sovereign_calls")
     votes = lab.insert_votes(80, lab.store_context(), f"stop {meaning}")
@@ -44,6 +61,7 @@ def test_a_busy_worker_told_to_stop_finishes_what_it_has_and_the_other_takes_the
     lab.wait_until(lambda: lab.value(held, str(leaving.pid)) >= 4, "the leaving worker is busy")
     leaving.terminate()
     assert lab.value(held, str(leaving.pid)) == 0, "it finished what it had"
+    assert ("Initiating Soft Shutdown" in leaving.log()) == soft
     assert lab.wait_final(votes, 60) == {"completed": 80}
     assert {row.attempt for row in lab.rows("SELECT attempt FROM runs WHERE id = ANY(%s)", votes)} == {1}
     assert lab.value("SELECT count(*) FROM sovereign_calls") == 80, "nothing was asked twice"
@@ -55,31 +73,21 @@ def test_a_busy_worker_told_to_stop_finishes_what_it_has_and_the_other_takes_the
 
 # A worker that is told to stop at the worst moment: while it hands its first task to the pool, under the pool's lock.
 STOPPED_WHILE_HANDING_OVER = """
-import os, signal, sys
-from concurrent.futures import ThreadPoolExecutor
-
 hand_over = ThreadPoolExecutor._adjust_thread_count
 
 def hand_over_and_stop(pool):
     hand_over(pool)
-    from workers.app import app
-    app.conf.worker_soft_shutdown_timeout = 2
     ThreadPoolExecutor._adjust_thread_count = hand_over
     os.kill(os.getpid(), signal.SIGTERM)
 
 ThreadPoolExecutor._adjust_thread_count = hand_over_and_stop
-from celery.__main__ import main
-sys.argv[0] = "celery"
-main()
 """
 
 
 @pytest.mark.requirement("F06")
 def test_a_soft_stop_that_finds_a_worker_handing_a_task_to_its_pool_ends_it_all_the_same(lab: Lab) -> None:
-    words = ("-A", "workers", "worker", "-P", "threads", "-c", "4", "-Q", VOTE, "-n", "handing-over@%h", "-l", "INFO")
-    extra = {"REMAP_SIGTERM": "SIGQUIT"}
-    worker = lab.fleet.python("-c", STOPPED_WHILE_HANDING_OVER, *words, name="handing-over", extra=extra)
-    worker.wait_for(" ready.")
+    worker = _softly_stopping(lab, "handing-over", STOPPED_WHILE_HANDING_OVER, concurrency=4)
+    worker.wait_for(READY_WORKER)
     (vote,) = lab.insert_votes(1, lab.store_context(), "handed over")
     lab.hint(VOTE, vote)
     worker.popen.wait(20)

@@ -33,12 +33,6 @@ def shared_sim() -> Iterator[Sim]:
         yield sim
 
 
-@pytest.fixture
-def sim(shared_sim: Sim) -> Sim:
-    shared_sim.reset()
-    return shared_sim
-
-
 def post(body: bytes, *headers: str) -> bytes:
     lines = [
         "POST /v1/chat/completions HTTP/1.1",

@@ -44,6 +44,12 @@ UNLIMITED = {
     "AAOS_SOVEREIGN__BREAKER__FAILURES_TO_OPEN": "100",
     "AAOS_SOVEREIGN__BREAKER__WINDOW_CALLS": "100",
 }
+# As many votes at once as two workers of eight threads can cast.
+ROOM = {
+    "AAOS_KINDS__TRADING_ANALYSIS__MAX_CONCURRENT": "16",
+    "AAOS_RUNS__MAX_CONCURRENT_TASKS": "100",
+    "AAOS_LOCAL__IO_THREADS": "32",
+}
 # Everything that waits waits shortly: for tests about what happens, not about how soon.
 QUICK = {
     "AAOS_RUNS__LEASE_S": "2",
@@ -169,6 +175,12 @@ class Lab:
         widest_ms = max(c.settings.slot_width_ms(name) for name in c.settings.schedules)
         now_ms = int(c.database.now().timestamp() * 1000)
         use_simulated(c.settings.speed, now_ms, widest_ms, c.settings.market, c.market_store)
+
+    def keep_house(self) -> None:
+        """Starts whatever finds lost runs, and puts due ones back on their way: beat, and a worker for its tasks."""
+        self.fleet.worker("maintenance", "result_publishing", concurrency=4, wait=False)
+        self.fleet.beat(wait=False)
+        self.fleet.wait_ready()
 
     def owner_of(self, run_id: int, workers: Sequence[Process]) -> Process:
         """Returns the worker that holds the run; `runs.owner` is host:pid:task."""

@@ -47,7 +47,7 @@ class WaitedTooLong(AssertionError):
     """Something did not happen in time; the message carries what the processes said last."""
 
 
-def wait_until(true: Callable[[], object], what: str, timeout_s: float, tails: Callable[[], str] = str) -> float:
+def wait_until(true: Callable[[], object], what: str, timeout_s: float = 20, tails: Callable[[], str] = str) -> float:
     """Returns the seconds until `true()` was; raises WaitedTooLong with the tails of the logs."""
     started = time.monotonic()
     while not true():

@@ -228,12 +228,13 @@ BREAK_OUTBOX = """
     CREATE TRIGGER broken BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 MEND_OUTBOX = "DROP TRIGGER broken ON outbox; DROP FUNCTION refuse();"
+# Verdicts and the audit log can be emptied by nobody but a session whose triggers are off.
 EMPTY = """
+    SET session_replication_role = replica;
     TRUNCATE runs, run_dependencies, results, outbox, sovereign_calls, model_texts, llm_spending, alerts, vote_outcomes
-    CASCADE
+    CASCADE;
+    SET session_replication_role = origin;
 """
-
-# Refused to everybody but a session whose triggers are off.
 EMPTY_AUDIT_LOG = """
     SET session_replication_role = replica;
     TRUNCATE audit_log;

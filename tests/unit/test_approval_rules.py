@@ -122,6 +122,13 @@ def test_what_waits_prints_as_a_table_and_nothing_says_so() -> None:
     assert repr(WaitingList()) == "no decision waits for a person"
 
 
+def test_what_a_reason_holds_cannot_act_on_the_terminal_that_lists_what_waits() -> None:
+    why = "fallback_model_used for trend (\x1b[2J\u202e\n" + "x" * 100_000
+    shown = repr(WaitingList([Waiting(7, "BTC/USDT", "BUY", 0.72, why, "ab", NOW, 845)]))
+    assert not {"\x1b", "\u202e"} & set(shown)
+    assert len(shown) < 5_000
+
+
 TRUST = {
     "confidence": 0.64,
     "original_confidence": 0.8,
@@ -158,8 +165,8 @@ def test_a_degraded_vote_is_explained_with_both_figures_and_every_failed_call() 
         "trend (sovereign-7b, fallback) BUY 0.80 → 0.64",
         "by the fallback model sovereign-7b in place of sovereign-32b: 2 calls failed, the last: no answer within 60 s",
         "confidence 0.8 × 0.8 = 0.64 (the configured factor, fallback_model_used)",
-        "failed: sovereign-32b (call 1, 60000 ms): SovereignTimeout: no answer?[2J within 60 s",
-        "failed: sovereign-32b (call 2, 812 ms): SovereignInvalidResponse: not JSON",
+        "failed: sovereign-32b (attempt 1, 60000 ms): SovereignTimeout: no answer?[2J within 60 s",
+        "failed: sovereign-32b (attempt 2, 812 ms): SovereignInvalidResponse: not JSON",
         "full context",
     ):
         assert shown in text, shown

@@ -199,14 +199,24 @@ def test_with_every_breaker_open_nothing_is_asked_and_the_error_says_when_to_com
     assert caught.value.costs_attempt is False
 
 
-def test_a_request_that_is_wrong_is_not_sent_to_another_model_and_blamed_on_none() -> None:
+def test_a_model_that_refuses_the_request_is_not_blamed_and_the_fallback_has_its_turn() -> None:
     desk = Desk()
-    voices = desk.voices([SovereignRequestRefused("HTTP 401: check Sovereign's API key")])
+    refused = SovereignRequestRefused("HTTP 401: check Sovereign's API key")
+    voices = desk.voices([refused])
     for _ in range(4):
-        with pytest.raises(SovereignRequestRefused):
-            desk.ask(voices)
-    assert SMALL not in voices.models()
+        said = desk.ask(voices, desk.another_run())
+        assert said.role == "fallback"
+        assert "HTTP 401" in str(said.fallback_why)
     assert desk.state(BIG) is BreakerState.CLOSED
+
+
+def test_a_request_that_every_model_refuses_fails_for_good_and_says_why_of_each() -> None:
+    desk = Desk(limits=CallLimits(concurrent=1))
+    voices = desk.voices([SovereignRequestRefused("HTTP 401")], [SovereignRequestRefused("HTTP 400")])
+    with pytest.raises(SovereignRequestRefused, match=r"sovereign-32b: HTTP 401; sovereign-7b: HTTP 400"):
+        desk.ask(voices)
+    assert voices.models() == [BIG, SMALL]
+    assert desk.free() == 1
 
 
 def test_calls_that_our_side_ended_are_blamed_on_no_model_and_hold_nothing() -> None:
@@ -239,7 +249,7 @@ def test_a_spent_budget_asks_nothing_and_holds_nothing() -> None:
     desk = Desk(limits=CallLimits(concurrent=1))
     desk.world.ledger = type(desk.world.ledger)(desk.world.database, {}, tight)
     voices = desk.voices([VOTE])
-    with pytest.raises(BudgetReached, match="tokens_per_decision"):
+    with pytest.raises(BudgetReached, match=r"tokens_per_decision = 100 tokens; 0 .* the decision on context \d+,"):
         desk.ask(voices)
     assert voices.asked == []
     assert desk.free() == 1

@@ -307,6 +307,19 @@ def test_an_unusable_answer_is_not_the_end_while_the_other_model_is_only_left_al
     assert caught.value.retry_after_s == pytest.approx(28, abs=3)
 
 
+@pytest.mark.requirement("FM-006")
+def test_a_rerun_that_may_ask_nobody_costs_no_attempt_whatever_an_earlier_one_was_told() -> None:
+    desk = Desk(replace(SETTINGS, breaker=replace(SETTINGS.breaker, failures_to_open=1)))
+    voices = desk.voices(["no idea"], [SovereignTimeout("hung"), VOTE])
+    with pytest.raises(SovereignTimeout):
+        desk.ask(voices)
+    desk.world.pass_time(16)
+    with pytest.raises(ModelsUnavailable, match=r"32b: .*no JSON.*sovereign-7b: its breaker is open") as caught:
+        desk.ask(voices, taken(desk.runs, desk.run.id))
+    assert 0 < caught.value.retry_after_s <= SETTINGS.breaker.open_s
+    assert voices.models() == [BIG, BIG, SMALL], "nothing was asked"
+
+
 def test_a_model_that_nobody_serves_is_named_as_such_when_there_is_no_other() -> None:
     desk = Desk()
     missing = SovereignModelMissing("HTTP 404")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aaos.domain.calibration import VoteOutcome, figures_of
-from aaos.domain.calibration.figures import Figures, wilson_interval, windows_of
+from aaos.domain.calibration.figures import MIN_WINDOWS, Figures, student_95, wilson_interval, windows_of
 
 votes = st.lists(
     st.builds(scored, st.floats(0, 1), st.booleans(), st.integers(0, 30)),
@@ -142,6 +142,28 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_true_score_though_votes_com
         low, high = _figures(outcomes).brier_interval or (0, 0)
         held += low <= 0.6 * 0.04 + 0.4 * 0.64 <= high
     assert 0.9 <= held / trials <= 0.99
+
+
+def test_ninety_five_of_a_hundred_intervals_hold_the_true_score_though_horizons_reach_into_the_next_window() -> None:
+    # BUY on a random walk, four times a horizon: each vote shares up to three quarters of its outcome with the next.
+    rng = np.random.default_rng(17)
+    windows, per_window, held, trials = 40, 4, 0, 400
+    for _ in range(trials):
+        closes = np.cumsum(rng.standard_normal((windows + 2) * per_window))
+        right = closes[per_window:] > closes[:-per_window]
+        outcomes = [
+            scored(0.7, bool(right[at]), candle_ms=START_MS + at * HORIZON_MS // per_window)
+            for at in range(windows * per_window)
+        ]
+        low, high = _figures(outcomes).brier_interval or (0, 0)
+        held += low <= 0.25 + 0.2**2 <= high
+    assert 0.93 <= held / trials <= 0.98
+
+
+def test_the_quantile_of_student_is_the_published_one_from_the_least_number_of_windows_on() -> None:
+    # Fisher and Yates (1963), table III, two-sided 5 %.
+    for freedom, published in ((MIN_WINDOWS - 1, 2.262), (12, 2.179), (30, 2.042), (120, 1.980)):
+        assert student_95(freedom) == pytest.approx(published, rel=1e-3)
 
 
 def test_wilsons_interval_is_the_published_one() -> None:

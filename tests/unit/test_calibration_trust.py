@@ -50,6 +50,11 @@ def test_a_fallback_that_is_better_than_its_prior_earns_more_than_the_prior_and_
     assert _learn(modest).factor("big", "ranging", True) == 1
 
 
+def test_a_regime_with_few_votes_leans_on_its_model_not_on_the_prior() -> None:
+    lessons = _learn([*forecasts(5_000, seed=2, trust=0.6), scored(0.9, True, 6_000, regime="volatile")])
+    assert lessons.by_regime[("big", False), "volatile"].factor == pytest.approx(0.6, abs=0.04)
+
+
 def test_with_few_votes_the_factor_stays_near_the_prior_and_is_not_used() -> None:
     wrong = [scored(0.9, False, at) for at in range(5)]
     lessons = _learn(wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from structlog.testing import capture_logs
+from support.captured import captured_logs
 
 from aaos.adapters.call_limiter import PROBE_AFTER_S, SteadyCallLimiter
 from aaos.adapters.memory.limiter import LocalCallLimiter
@@ -92,7 +92,7 @@ def test_with_redis_away_the_process_keeps_to_its_share(room: Room) -> None:
 
 def test_while_redis_is_away_one_call_in_five_seconds_tries_it_and_it_is_logged_once(room: Room) -> None:
     room.shared.away = True
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for _ in range(50):
             room.steady.release(room.steady.acquire("m", 10, 100))
         assert room.shared.tried == 1
@@ -108,7 +108,7 @@ def test_it_goes_back_by_itself_when_redis_is_there_again_and_says_so_once(room:
     room.steady.release(room.steady.acquire("m", 10, 100))
     room.shared.away = False
     room.clock.now += PROBE_AFTER_S
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         assert room.calls_that_fit() == 8
     assert [line["event"] for line in lines] == ["limits_shared"]
 

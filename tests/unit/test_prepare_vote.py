@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+from support.captured import captured_logs
 
 from aaos.domain.prompts import PROMPT_VERSION, REPAIR_MAX_TOKENS, TIERS, build_vote_request, read_figures
 from aaos.domain.prompts import repair_request as repaired
@@ -64,7 +64,7 @@ def test_the_fullest_tier_that_fits_is_taken_and_one_token_less_takes_the_next(t
 @pytest.mark.requirement("FM-TAW-009")
 @pytest.mark.parametrize("tier", TIERS[1:])
 def test_a_lower_tier_says_how_many_tokens_it_saves_and_is_logged(tier: Any) -> None:
-    with capture_logs() as logged:
+    with captured_logs() as logged:
         made = prepared(size(tier))
     assert made.prompt_tokens == size(tier)
     assert made.tokens_saved == size("full") - size(tier) > 0
@@ -73,7 +73,7 @@ def test_a_lower_tier_says_how_many_tokens_it_saves_and_is_logged(tier: Any) -> 
 
 
 def test_the_whole_context_is_not_worth_a_line_in_the_log() -> None:
-    with capture_logs() as logged:
+    with captured_logs() as logged:
         prepared()
     assert logged == []
 

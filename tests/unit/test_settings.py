@@ -232,6 +232,23 @@ def test_settings_can_be_built_in_code_for_tests() -> None:
     assert isinstance(load_settings(speed=2.0), Settings)
 
 
+def test_null_may_come_from_the_environment_where_a_file_may_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAOS_SOVEREIGN__FALLBACK_MODEL", "null")
+    monkeypatch.setenv("AAOS_SOVEREIGN__BUDGET__TOKENS_PER_DECISION", "null")
+    sovereign = load_settings().sovereign
+    assert (sovereign.fallback_model, sovereign.budget.tokens_per_decision) == (None, None)
+    monkeypatch.setenv("AAOS_VOTERS__TREND__MODEL", "null")
+    with pytest.raises(ConfigError, match=r"voters\.trend\.model = None"):
+        load_settings()
+
+
+def test_a_model_servers_address_without_a_scheme_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAOS_SOVEREIGN_URL", "ada:hunter2@gpu-box:8000/v1")
+    with pytest.raises(ConfigError, match=r"must look like http://host:port/v1 .*AAOS_SOVEREIGN_URL") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_list_may_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AAOS_MARKET__SYMBOLS", '["BTC/USDT", "LTC/USDT"]')
     assert load_settings().market.symbols == ("BTC/USDT", "LTC/USDT")

@@ -17,10 +17,16 @@ def test_the_environment_file_reads_as_a_shell_would_read_it() -> None:
     assert parse_environment(text) == {"AAOS_BROKER_URL": "redis://:p a=ss@h/0", "AAOS_SPEED": "60"}
 
 
-@pytest.mark.parametrize("name", ["AAOS_BROKER_URL", "AAOS_REDIS_URL", "AAOS_DATABASE_URL", "AAOS_SOVEREIGN_URL"])
+@pytest.mark.parametrize("name", ["AAOS_BROKER_URL", "AAOS_REDIS_URL", "AAOS_DATABASE_URL"])
 def test_any_address_in_the_environment_means_those_servers(name: str) -> None:
     servers = find_servers({name: "somewhere"})
     assert (servers.origin, dict(servers.variables), servers.remedy()) == ("environment", {}, "")
+
+
+def test_a_model_server_of_ones_own_leaves_the_other_servers_to_the_stack(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("AAOS_BROKER_URL=redis://h/0\nAAOS_SOVEREIGN_URL=http://simulator/v1\n")
+    servers = find_servers({"AAOS_STATE_DIR": str(tmp_path), "AAOS_SOVEREIGN_URL": "http://gpu-box:8000/v1"})
+    assert (servers.origin, dict(servers.variables)) == ("state", {"AAOS_BROKER_URL": "redis://h/0"})
 
 
 def test_the_state_directory_is_named_by_the_environment_else_in_the_project() -> None:

@@ -104,6 +104,18 @@ def test_a_timeout_on_a_decision_names_the_stage_it_waits_for() -> None:
         desk.handle(decision, "trading_decision").wait(0)
 
 
+def test_a_timeout_on_a_stage_that_was_put_back_says_why_before_it_doubts_the_workers() -> None:
+    desk = Desk()
+    decision, _, technical = a_pipeline(desk)
+    desk.runs.release(desk.claim(technical), 5, "no model gave a usable answer: a: its breaker is open")
+    with pytest.raises(WaitTimeout, match=rf"technical_analysis \(run {technical}\), which was put back") as caught:
+        desk.handle(decision, "trading_decision").wait(0)
+    told = str(caught.value)
+    assert "no model gave a usable answer: a: its breaker is open" in told
+    assert "no worker has taken" not in told
+    assert told.index("breaker is open") < told.index("Is a worker running")
+
+
 def test_stages_come_in_the_order_in_which_they_run() -> None:
     desk = Desk()
     decision, context, technical = a_pipeline(desk)

@@ -21,6 +21,7 @@ from aaos.adapters.sovereign.wire import (
     refusal,
     retry_after_s,
 )
+from aaos.domain.answer_formats import VOTE_FORMAT
 from aaos.domain.model_request import AnswerFormat, ModelRequest
 from aaos.domain.sovereign import SovereignSettings
 from aaos.domain.tokens import estimate_tokens, prompt_tokens
@@ -87,6 +88,11 @@ def test_no_grammar_is_asked_to_repeat_more_often_than_llama_cpp_can():
     assert fields["a"] == {"maxLength": GRAMMAR_REPEATS_MAX}
     assert fields["b"]["anyOf"] == [{"maxLength": 9}, {"maxLength": GRAMMAR_REPEATS_MAX}]
     assert schema["properties"]["a"] == {"maxLength": 2_000}
+
+
+def test_a_votes_answer_format_is_sent_as_it_is_stored_and_hashed():
+    sent = json.loads(encode_request(replace(REQUEST, answer_format=VOTE_FORMAT), SovereignSettings()))
+    assert sent["response_format"]["json_schema"]["schema"] == VOTE_FORMAT.schema
 
 
 @pytest.mark.parametrize(
