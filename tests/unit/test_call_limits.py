@@ -251,6 +251,7 @@ class Crowd:
 
 @settings(max_examples=40, deadline=None)
 @example(64, 14, 1, 0.25, 5.0, 1.0, 0)
+@example(137, 14, 1, 0.25, 5.0, 0.25, 0)
 @given(
     st.integers(1, 150),
     st.integers(10, 200),
@@ -272,7 +273,8 @@ def test_every_vote_over_the_limit_is_served_in_the_end_at_the_limits_pace_and_s
     at_the_pace = max(votes / requests * WINDOW_S, votes * max(lasts_s, FIRST_GUESS_S) / concurrent)
     assert took <= spread_s + 1.6 * at_the_pace + 2 * WINDOW_S
     assert sum(crowd.refusals.values()) <= 4 * votes
-    assert max(crowd.refusals.values(), default=0) <= 15
+    # A vote that waits for many minutes may try about twice in each of them; nobody is put off again and again.
+    assert max(crowd.refusals.values(), default=0) <= max(15, 5 + 2 * votes / requests)
 
 
 def test_a_crowd_ten_minutes_deep_keeps_nine_tenths_of_the_pace() -> None:
