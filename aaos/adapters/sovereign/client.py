@@ -173,7 +173,8 @@ class SovereignClient:
                 raise SovereignCancelled(
                     f"this process stood still for {late_s:.1f} s while Sovereign was asked"
                 ) from None
-            if not body.has_place:
+            # Whoever got a connection only when most of the time was over had no chance to be answered either.
+            if not body.sent and (body.placed_at is None or body.placed_at > until - limit_s / 2):
                 busy = f"all sovereign.pool_size = {self._settings.pool_size} connections of this process"
                 raise SovereignCancelled(
                     f"Sovereign was not asked: {busy} were busy for {limit_s:g} s", sent=False
@@ -188,7 +189,7 @@ class SovereignClient:
 
     async def _post(self, connections: Connections, body: _Once) -> _Received:
         async with connections.one() as connection:
-            body.has_place = True
+            body.placed_at = asyncio.get_running_loop().time()
             response = await connection.handle_async_request(self._request(body))
             try:
                 return await self._received(response)
@@ -285,7 +286,7 @@ class _Once(httpx.AsyncByteStream):
 
     def __init__(self, body: bytes) -> None:
         self.size = len(body)
-        self.has_place = False
+        self.placed_at: float | None = None
         self._body: bytes | None = body
 
     @property
