@@ -46,6 +46,7 @@ LEAST_CALL_SHARE = 0.25
 # A permit outlives the call's own deadline by this, so that it never ends under a call that goes on.
 PERMIT_GRACE_S = 10.0
 JITTER = 0.25
+NO_TIME = "there was no time to ask it"
 # What the final error quotes of each model's last failure: a run's reason has room for two. The ledger has all.
 TOLD_MAX_CHARS = 180
 
@@ -312,7 +313,7 @@ class _Asking(Generic[T]):
         own = self.question.request.model
         reasons = [f"{each.code}: {each.message}" for each in self.failed if each.model == own]
         reasons += [_why(each) for each in self.refused if each.model == own]
-        reasons.append("there was no time to ask it" if self.began else "answered for an earlier attempt of this run")
+        reasons.append(NO_TIME if self.began else "answered for an earlier attempt of this run")
         return reasons[0]
 
     def _nothing(self) -> AaosError:
@@ -320,7 +321,9 @@ class _Asking(Generic[T]):
         last = {each.model: each.message for each in self.failed}
         told = [f"{model}: {message[:TOLD_MAX_CHARS]}" for model, message in last.items()]
         told += [f"{each.model}: {_why(each)}" for each in self.refused]
-        message = "no model gave a usable answer: " + ("; ".join(told) or "there was no time left to ask")
+        named = {*last, *(each.model for each in self.refused)}
+        told += [f"{each.model}: {NO_TIME}" for _, each in self._requests() if each.model not in named]
+        message = "no model gave a usable answer: " + "; ".join(told)
         hints = [*(each.retry_after_s for each in self.refused), *(error.retry_after_s for error in self._transient())]
         back_s = min((hint for hint in hints if hint is not None), default=None)
         if self.errors and not self._transient() and not self.refused:
