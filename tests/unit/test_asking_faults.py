@@ -112,9 +112,7 @@ def test_a_vote_that_is_very_late_asks_nobody_and_so_blames_nobody_for_its_hurry
     desk = Desk()
     voices = desk.voices([SovereignTimeout("no answer within 1 s")])
     for _ in range(5):
-        with pytest.raises(
-            SovereignTimeout, match=r"32b: there was no time to ask it; .*7b: there was no time"
-        ):
+        with pytest.raises(SovereignTimeout, match=r"32b: there was no time to ask it; .*7b: there was no time"):
             desk.ask(voices, desk.another_run(), time_s=9)
     assert voices.asked == []
     assert desk.state(BIG) is desk.state(SMALL) is BreakerState.CLOSED
