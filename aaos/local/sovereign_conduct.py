@@ -89,10 +89,6 @@ class Conduct:
         """Returns the mode and the latency of the model's next answer, and counts it."""
         return self._own.get(model, self._all).next(self._clock())
 
-    def next_mode(self, model: str) -> str:
-        """Returns the mode the model's next request is answered in, and counts it."""
-        return self.next(model)[0]
-
     def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the behaviour now in force, of what was changed.
 

@@ -58,4 +58,4 @@ def steer(service: SovereignSim, path: str, **wanted: Any) -> Answered:
 
 
 def modes(conduct: Conduct, n: int, model: str = "m") -> list[str]:
-    return [conduct.next_mode(model) for _ in range(n)]
+    return [conduct.next(model)[0] for _ in range(n)]
