@@ -6,7 +6,7 @@ import pytest
 from support.worlds import KIND, PLENTY, SLOT, MemoryWorld, PostgresWorld, World, analysis, born, granted, taken
 
 from aaos.domain.results import content_hash
-from aaos.domain.runs import ClaimRefused, Completed, Failed, Input, NewRun, Refusal, Skipped
+from aaos.domain.runs import ClaimRefused, Completed, Failed, Input, NewRun, Refusal, Skipped, State
 from aaos.errors import DatabaseUnavailable, FenceLost, InvariantViolation, UnknownRun
 from aaos.ports import RunStore
 
@@ -223,6 +223,19 @@ def test_a_run_that_is_not_due_yet_is_not_promoted(world: World) -> None:
     busy, waiting = taken(runs, born(runs, "A/USDT")), taken(runs, born(runs, "B/USDT"))
     runs.release(waiting, 10, "network away")
     assert runs.end(busy, Skipped("stale")).promoted is None
+
+
+def test_a_run_whose_time_is_over_is_not_promoted_in_the_place_of_one_that_can_still_start(world: World) -> None:
+    runs = world.runs()
+    late = born(runs, "LATE/USDT", start_within_s=10)
+    late_elsewhere = born(runs, "LATE/USDT", start_within_s=10, kind="regime_detection")
+    in_time = born(runs, "B/USDT")
+    for run_id in (late, late_elsewhere, in_time):
+        assert runs.claim(run_id, "worker", 0) == ClaimRefused(Refusal.NO_ROOM, State.PENDING)
+    busy = taken(runs, born(runs, "A/USDT"))
+    world.pass_time(11)
+    assert runs.end(busy, Skipped("stale")).promoted == (in_time, KIND)
+    assert runs.end(taken(runs, in_time), Skipped("stale")).promoted is None
 
 
 @pytest.mark.requirement("F05")

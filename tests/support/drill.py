@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support.lab import QUICK, Lab
+from support.lab import IDLE, QUICK, Lab
 from support.workers import Process
 
 from aaos.adapters.market.candle_files import HEADER, load_series
@@ -95,9 +95,11 @@ class Drill:
         self.wait_decisions(self.now(), 2 * len(symbols), "the pipeline decides")
 
     def stop(self) -> None:
-        """Ends the ticking and waits until every run is final."""
+        """Ends the ticking, not the sweeping, and waits until every run is final."""
         assert self.beat is not None
         self.beat.terminate()
+        # A run that passes its deadline unclaimed is ended by the sweep alone, and beat asks for sweeps.
+        self.lab.fleet.beat(wait=False, extra=IDLE)
         open_runs = "SELECT count(*) FROM runs WHERE finished_at IS NULL"
         self.lab.wait_until(lambda: self.lab.value(open_runs) == 0, "all runs are final", 40)
 

@@ -184,10 +184,10 @@ class Fleet:
         process.ready_text = READY_WORKER
         return process.wait_for(READY_WORKER) if wait else process
 
-    def beat(self, *, wait: bool = True) -> Process:
+    def beat(self, *, wait: bool = True, extra: Mapping[str, str] | None = None) -> Process:
         """Starts `celery -A workers beat`."""
         name = f"beat{next(self._numbers)}"
-        process = self.celery("beat", "--pidfile", "", "--loglevel", "INFO", name=name)
+        process = self.celery("beat", "--pidfile", "", "--loglevel", "INFO", name=name, extra=extra)
         process.ready_text = READY_BEAT
         return process.wait_for(READY_BEAT) if wait else process
 

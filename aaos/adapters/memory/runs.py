@@ -229,7 +229,9 @@ class MemoryRunStore:
 
     def _promote(self, kind: str) -> tuple[int, str] | None:
         now = self._now()
-        parked = [row for row in self._in_state(State.PENDING) if row.parked and row.due_at <= now]
+        parked = [
+            row for row in self._in_state(State.PENDING) if row.parked and row.due_at <= now and row.deadline > now
+        ]
         if not parked:
             return None
         first = min(parked, key=lambda row: (row.kind != kind, row.kind, row.slot, row.id))

@@ -102,15 +102,18 @@ DEPENDENCIES = text("""
 
 OURS = "id = :id AND fence = :fence AND state = 'running' AND deadline > clock_timestamp()"
 
-# One that was turned away for want of room may start now that there is some; its own kind first.
+# One that was turned away for want of room may start now that there is some; its own kind first. One whose time is
+# over would not be granted: the place would go to nobody until the next sweep.
 PROMOTE = """
     UPDATE runs SET parked = false, hinted_at = clock_timestamp()
     WHERE EXISTS (SELECT 1 FROM done) AND id = COALESCE(
         (SELECT same.id FROM runs same
          WHERE same.state = 'pending' AND same.parked AND same.kind = :kind AND same.due_at <= clock_timestamp()
+           AND same.deadline > clock_timestamp()
          ORDER BY same.slot, same.id LIMIT 1 FOR UPDATE SKIP LOCKED),
         (SELECT other.id FROM runs other
          WHERE other.state = 'pending' AND other.parked AND other.due_at <= clock_timestamp()
+           AND other.deadline > clock_timestamp()
          ORDER BY other.kind, other.slot, other.id LIMIT 1 FOR UPDATE SKIP LOCKED))
     RETURNING id, kind
 """
