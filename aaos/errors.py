@@ -9,7 +9,10 @@ AaosError
 │   ├── SovereignTimeout        the model did not answer within its total deadline
 │   ├── SovereignUnavailable    the model service answered 429/5xx or not at all
 │   ├── SovereignCancelled      our side gave up waiting; says nothing about the model
-│   └── ModelsUnavailable       no model may be asked now (breakers open); costs no attempt
+│   ├── ModelsUnavailable       no model may be asked now (breakers open); costs no attempt
+│   ├── VenueUnavailable        the venue could not be reached; certainly nothing was sent
+│   ├── EntriesHeld             no entry may be sent now (an order is unknown, books differ); costs no attempt
+│   └── RiskBookMoved           orders, fills or approvals changed while risk was assessed; costs no attempt
 ├── InputError                  this run (or this request) cannot succeed; abandon it
 │   ├── UnknownSymbol / UnknownKind / UnknownRun
 │   ├── InvalidMarketData       a candle file or feed is malformed; names the place
@@ -19,12 +22,15 @@ AaosError
 │   ├── SovereignRequestRefused the service says that our request is wrong (4xx)
 │   │   └── SovereignModelMissing   it does not serve that model (404)
 │   ├── ContextTooLarge         the prompt exceeds the context cap in every tier
-│   └── BudgetReached           the token or money cap of a decision or a day is reached
+│   ├── BudgetReached           the token or money cap of a decision or a day is reached
+│   ├── OrderRejected           the venue refuses the order; certainly nothing was accepted
+│   └── OrderDenied             our own books refuse the order: no approval, trading stopped; nothing was sent
 ├── ModelOutputError            the model answered, but not what was asked: fall back once
 │   └── SovereignInvalidResponse
 ├── RunTimeout                  the run's own deadline passed
 ├── RunFailed                   what `handle.wait()` raises for a run that ended as failed or skipped
 ├── WaitTimeout                 `handle.wait(n)` gave up; the run itself goes on
+├── AmbiguousReply              the venue may or may not have done it: never to be sent again, only asked about
 ├── FenceLost                   somebody else owns the run now; whatever we computed is void
 ├── InvariantViolation          must never happen: halt
 ├── StartupError                a server or process could not be started; names the remedy
@@ -153,6 +159,28 @@ class ModelsUnavailable(TransientError):
         self.retry_after_s = retry_after_s
 
 
+class VenueUnavailable(TransientError):
+    """The venue could not be reached; nothing was sent, so the same may be tried again."""
+
+
+class EntriesHeld(TransientError):
+    """No entry may be sent now: an order's fate is unknown, or our books are not reconciled with the venue's."""
+
+    costs_attempt: ClassVar[bool] = False
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RiskBookMoved(TransientError):
+    """Orders, fills or approvals changed between reading them and storing an approval that rests on them."""
+
+    failure_source: ClassVar[FailureSource] = "database"
+    costs_attempt: ClassVar[bool] = False
+    retry_after_s = 0.0
+
+
 class InputError(AaosError):
     """This run cannot succeed with what it was given."""
 
@@ -218,6 +246,28 @@ class BudgetReached(InputError):
         self.scope = scope
         self.spent = spent
         self.wanted = wanted
+
+
+class OrderRejected(InputError):
+    """The venue refuses the order, and says so; `code` is its word for why."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OrderDenied(InputError):
+    """Our own books refuse the order before anything is sent; `code` is one of `domain.orders.Denial`."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AmbiguousReply(AaosError):
+    """A timeout, a 5xx or a lost connection: the venue may have accepted what was sent."""
+
+    failure_source: ClassVar[FailureSource] = "network"
 
 
 class ModelOutputError(AaosError):

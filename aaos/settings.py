@@ -33,10 +33,13 @@ from aaos.config_sources import (
 from aaos.domain.calibration import CalibrationRules
 from aaos.domain.call_limits import check_largest_call
 from aaos.domain.decision import DecisionRules
+from aaos.domain.execution.rules import ExecutionRules
 from aaos.domain.llm_budget import ModelCard, check_prices
 from aaos.domain.market import MarketSettings
 from aaos.domain.market_clock import slot_width_ms
+from aaos.domain.portfolio.rules import PortfolioRules
 from aaos.domain.regime import RegimeParams
+from aaos.domain.risk.rules import RiskRules
 from aaos.domain.runs import RunRules
 from aaos.domain.schedules import Kind, Schedule, check_dependencies
 from aaos.domain.signals import SignalParams
@@ -45,8 +48,8 @@ from aaos.errors import ConfigError, UnknownKind
 from aaos.local_settings import LocalConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-# Stages of a decision that no schedule names; they have queues and limits like any other kind.
-STAGE_KINDS = ("trading_context", "trading_analysis")
+# Stages of a decision, and of a trade, that no schedule names; they have queues and limits like any other kind.
+STAGE_KINDS = ("trading_context", "trading_analysis", "risk_assessment", "execution")
 # What a decision's context reads: with more it would wait for nothing, with less it could not be made.
 MADE_FROM = {"trading_decision": ("technical_analysis", "regime_detection")}
 # Threads of the io worker that votes may never fill.
@@ -113,6 +116,9 @@ class Settings(BaseSettings):
     signals: SignalParams = SignalParams()
     regime: RegimeParams = RegimeParams()
     decision: DecisionRules = DecisionRules()
+    risk: RiskRules = RiskRules()
+    execution: ExecutionRules = ExecutionRules()
+    portfolio: PortfolioRules = PortfolioRules()
     sovereign: SovereignSettings = SovereignSettings()
     models: dict[str, ModelCard] = {}
     calibration: CalibrationRules = CalibrationRules()

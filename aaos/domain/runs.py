@@ -11,6 +11,9 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Gt, Le
 
 from aaos.domain.audit import AuditEntry
+from aaos.domain.orders import NewRiskApproval
+from aaos.domain.portfolio.trades import NewTrade
+from aaos.domain.vetoes import NewVeto
 from aaos.errors import FailureSource
 
 JsonObject = Mapping[str, Any]
@@ -172,6 +175,10 @@ class Completed:
 
     Attributes:
         feeds: further runs that the dependents then wait for.
+        starts: runs that begin because of it, and that nobody waits for.
+        approval: what risk lets through; refused with RiskBookMoved when the books are no longer those it rests on.
+        veto: what was refused, to be compared with what became of it.
+        trades: to be made later, each once.
         audit: what the audit log says of it.
         alerts: what an operator should see of it.
     """
@@ -179,6 +186,10 @@ class Completed:
     body: JsonObject
     inputs: Sequence[Input] = ()
     feeds: Sequence[NewRun] = ()
+    starts: Sequence[NewRun] = ()
+    approval: NewRiskApproval | None = None
+    veto: NewVeto | None = None
+    trades: Sequence[NewTrade] = ()
     audit: Sequence[AuditEntry] = ()
     alerts: Sequence[NewAlert] = ()
 

@@ -20,11 +20,13 @@ class Ended:
         result_id: its stored result, if it completed.
         feeds: (run id, kind) of the runs born with it.
         promoted: (run id, kind) of a waiting run that may start now that this one made room.
+        starts: (run id, kind) of the runs born with it that nobody waits for.
     """
 
     result_id: int | None = None
     feeds: Sequence[tuple[int, str]] = ()
     promoted: tuple[int, str] | None = None
+    starts: Sequence[tuple[int, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,11 @@ class RunStore(Protocol):
         ...
 
     def complete(self, run: ClaimedRun, outcome: Completed, publish: bool) -> Ended:
-        """Stores final state, result, outbox row and fed runs together.
+        """Stores final state, result, outbox row, born runs, approval and veto together.
 
         Raises:
+            RiskBookMoved: the approval rests on books (`NewRiskApproval.book_version`) that have changed; nothing is
+                stored, and the run is still the caller's.
             FenceLost: the caller's claim is no longer the run's latest, or its deadline has passed.
         """
         ...

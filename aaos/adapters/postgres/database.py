@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aaos.errors import AaosError, ConfigError, DatabaseUnavailable, InputError, InvariantViolation
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0008"
 CONNECT_TIMEOUT_S = 5
 # Longer than any statement of ours takes on a healthy server; a frozen one must not hold a worker.
 STATEMENT_TIMEOUT_MS = 15_000
