@@ -86,7 +86,7 @@ class Instrument:
         return _on_grid(wanted, self.quantity_step, ROUND_DOWN)
 
     def price(self, wanted: Decimal, side: Side | None = None) -> Decimal:
-        """Returns the price on the venue's grid: a buy never dearer, a sell never cheaper; without a side the nearest."""
+        """Returns the price on the venue's grid: a buy never dearer, a sell never cheaper; with no side the nearest."""
         rounding = {"buy": ROUND_DOWN, "sell": ROUND_UP, None: ROUND_HALF_EVEN}[side]
         return _on_grid(wanted, self.price_step, rounding)
 

@@ -31,10 +31,17 @@ Denial = Literal[
     "BOOK_STALE",
     "TOO_SMALL",
     "ENTRY_PRICE_OFF",
+    "EXECUTION_OFF",
+    "VENUE_UNAVAILABLE",
+    "ORDER_REJECTED",
 ]
 # Binance takes 36 characters, KuCoin 40, Bybit 36: letters, digits, hyphen and underscore.
 CLIENT_ID_CHARS = 32
 ENTRY = "entry"
+# One ledger each: what decisions trade and what the portfolio holds never net against each other.
+TRADING_ACCOUNT = "paper"
+PORTFOLIO_ACCOUNT = "paper-portfolio"
+ACCOUNTS = (TRADING_ACCOUNT, PORTFOLIO_ACCOUNT)
 
 
 class OrderState(StrEnum):
@@ -74,7 +81,7 @@ def client_order_id(namespace: str, account: str, source: str, leg: str) -> str:
         source: `decision:17`, `trade:4`.
         leg: `entry`, `stop:1` …
     """
-    digest = hashlib.sha256("\n".join((namespace, account, source, leg)).encode()).digest()
+    digest = hashlib.sha256(f"{namespace}\n{account}\n{source}\n{leg}".encode()).digest()
     return "aa" + base64.b32encode(digest).decode().lower().rstrip("=")[: CLIENT_ID_CHARS - 2]
 
 
@@ -166,6 +173,7 @@ class Order:
     Attributes:
         stop_epoch: that was in force when it was written down; it may be sent under no other.
         filled: quantity of its fills, from the fills themselves.
+        reported: what the venue said is filled; beyond `filled` while the fills themselves are still to be booked.
     """
 
     id: int
@@ -191,6 +199,7 @@ class Order:
     created_at: datetime
     age_s: float
     """Since it was written down, by the database's clock."""
+    reported: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from aaos.ports.trading import (
     TradingBooks,
     TradingSwitch,
 )
+from aaos.ports.vetoes import Vetoes
 
 __all__ = [
     "AccountBooks",
@@ -84,6 +85,7 @@ __all__ = [
     "TradingBooks",
     "TradingSwitch",
     "Verdict",
+    "Vetoes",
     "VoteOutcomes",
     "Waiting",
 ]

@@ -125,6 +125,16 @@ class RunStore(Protocol):
         """
         ...
 
+    def insert_joint(
+        self, spec: NewRun, slot: datetime, awaited: Sequence[tuple[str, datetime]]
+    ) -> tuple[int, bool] | None:
+        """Inserts one run of `spec.symbol` that waits, whatever comes of them, for all scheduled runs of (kind, slot).
+
+        Returns:
+            (id, whether nothing is left to wait for); None when the slot has its run already.
+        """
+        ...
+
     def insert_request(self, spec: NewRun) -> tuple[int, bool]:
         """Inserts an ad-hoc run; returns (id, created): the same request key gives the same run."""
         ...

@@ -12,7 +12,8 @@ from aaos.domain.audit import ChainCheck
 from aaos.domain.breakers import Admission, BreakerChange, BreakerView
 from aaos.domain.error_envelope import ErrorEnvelope
 from aaos.domain.model_request import ModelAnswer, ModelRequest
-from aaos.domain.runs import ClaimedRun
+from aaos.domain.runs import ClaimedRun, NewRun
+from aaos.domain.vetoes import NewVeto
 
 
 class Sovereign(Protocol):
@@ -36,9 +37,10 @@ class CallPlan:
 
     Attributes:
         request: what is asked, of which model.
-        decision: id of the run whose context is voted on; calls for the same decision share a budget.
+        decision: id of the run whose context is voted or ruled on; calls for the same decision share a budget.
         role: whether the model is the voter's own or the one that stands in for it.
-        purpose: a vote, or the one repair of an answer that was none.
+        purpose: the question itself (a vote; a ruling, as the template and the run's kind say), or the one repair of an
+            answer that was none.
         attempt: counts the calls of this asking, from 1.
         tier: of the context that the prompt carries.
         template: version of the prompt's template.
@@ -212,10 +214,22 @@ class Approvals(Protocol):
         by: str,
         reason: str,
         expires_after_s: float,
+        starts: NewRun | None = None,
+        veto: NewVeto | None = None,
     ) -> Approval:
-        """Stores the verdict on that decision, once, and with it its entry in the audit log.
+        """Stores the verdict on that decision, once, and with it its entry in the audit log, the run and the veto.
 
-        The same verdict again returns the stored one, late or not.
+        All of it is one transaction. The same verdict again returns the stored one, late or not, and stores nothing.
+
+        Args:
+            run_id: of the decision.
+            content_hash: of the decision as it was read.
+            approval: the verdict.
+            by: who gives it.
+            reason: why.
+            expires_after_s: until when it may be given, after the decision was stored.
+            starts: the run that an approval sets off.
+            veto: what a refusal refuses.
 
         Raises:
             InputError: the decision has another verdict already, has expired, or is not the one that was read.

@@ -25,7 +25,7 @@ from aaos.domain.orders import (
     VenueOrder,
     VenuePosition,
 )
-from aaos.domain.portfolio.trades import ScheduledTrade, TradeState
+from aaos.domain.portfolio.trades import OpenTrades, ScheduledTrade, TradeState, UnderWay
 from aaos.domain.positions import Fill, Position
 from aaos.domain.risk.account import AccountSnapshot
 from aaos.domain.runs import ClaimedRun, NewRun
@@ -171,8 +171,10 @@ class Orders(Protocol):
     symbol and side, at least as large and as leveraged; a reduce-only leg needs an approval whose entry was used.
     """
 
-    namespace: str
-    """Of this database: part of every client order id."""
+    @property
+    def namespace(self) -> str:
+        """Of this database: part of every client order id."""
+        ...
 
     def intend(self, order: NewOrder, run: ClaimedRun | None = None) -> Intent:
         """Writes an order down as `intent`, using its approval up, under the stop epoch now in force.
@@ -194,7 +196,10 @@ class Orders(Protocol):
     def may_send(self, order_id: int) -> bool:
         """Returns whether an entry may still be sent: it is an intent, its epoch is in force, nothing is stopped.
 
-        A reduce-only order may always be sent while it is an intent.
+        An order of another leg, reduce-only as it is, may always be sent while it is an intent.
+
+        Raises:
+            OrderDenied: APPROVAL_EXPIRED since the entry was written down; it may not be sent.
         """
         ...
 
@@ -219,7 +224,11 @@ class Orders(Protocol):
         ...
 
     def release(self, order_id: int, by: str, reason: str) -> Order:
-        """Lets entries of its symbol through again after a quarantine, on a person's word, audited. Raises InputError."""
+        """Lets entries of its symbol through again after a quarantine, on a person's word, audited.
+
+        Raises:
+            InputError: it is not in quarantine.
+        """
         ...
 
     def order(self, order_id: int) -> Order:
@@ -279,8 +288,10 @@ class TradingBooks(Protocol):
         ...
 
     def raise_stop(self, position_id: int, stop_price: Decimal) -> bool:
-        """Moves a position's stop in its favour; returns False, and does nothing, when it already stands there or
-        better. The database refuses the other direction (R5)."""
+        """Moves a position's stop in its favour; returns False where it stands there, or better, already.
+
+        The database refuses the other direction (R5).
+        """
         ...
 
     def record_equity(self, account: str, cash: Decimal, unrealised: Decimal) -> None:
@@ -317,7 +328,8 @@ class ScheduledTrades(Protocol):
         A buy is due only once all sells of its rebalance are over. Claim and run are one transaction.
 
         Args:
-            spec: the risk run; symbol, request key (`risk:trade:{id}`) and params (`source`) are filled in per trade.
+            spec: the risk run; symbol, request key (`risk:trade:{id}`), params (`source`) and `not_after` (the trade's
+                own end) are filled in per trade.
             limit: at most so many.
 
         Returns:
@@ -330,7 +342,15 @@ class ScheduledTrades(Protocol):
         ...
 
     def expire(self) -> Sequence[int]:
-        """Ends planned trades whose time is over, and released ones whose runs ended without an order."""
+        """Ends planned trades whose time is over; returns their ids."""
+        ...
+
+    def open_trades(self, account: str) -> OpenTrades:
+        """Returns the account's planned and released trades, read at one instant, in the order of their ids."""
+        ...
+
+    def under_way(self) -> Sequence[UnderWay]:
+        """Returns the released trades with their risk and execution runs, read at one instant, oldest first."""
         ...
 
     def trade(self, trade_id: int) -> ScheduledTrade:

@@ -2,35 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 
 import psycopg
 import pytest
-from support.worlds import SLOT, PostgresWorld, World, born, taken
+from support.examples import changed_settings, shipped_settings
+from support.worlds import SLOT, MemoryWorld, PostgresWorld, World, born, taken
 
-from aaos.domain.runs import Completed
-from aaos.errors import InputError, InvariantViolation
-from aaos.ports import Approval, Verdict
+from aaos.adapters.memory import MemoryVetoes
+from aaos.adapters.postgres.vetoes import PostgresVetoes
+from aaos.domain.execution.rules import ExecutionRules
+from aaos.domain.runs import ClaimedRun, Completed, Input
+from aaos.domain.vetoes import Veto
+from aaos.errors import BrokerUnavailable, InputError, InvariantViolation
+from aaos.ports import Approval, Hints, RunRecord, Verdict, Vetoes
 from aaos.services.approve_decision import approve_decision, cleared_for_risk
+from aaos.settings import Settings
 
+SETTINGS = shipped_settings()
 EXPIRES_S = 900.0
 REVIEW = {"required": True, "expires_after_s": EXPIRES_S, "why": "fallback_model_used for trend (small)"}
 HELD = {"symbol": "BTC/USDT", "signal": "BUY", "confidence": 0.68, "tradable": False, "review": REVIEW}
 
 
-def a_decision(world: World, body: Mapping[str, Any] = HELD, kind: str = "trading_decision", minute: int = 0) -> int:
+class Messages:
+    """Implements what `approve_decision` needs of `ports.Hints`: remembers them, or cannot send them."""
+
+    def __init__(self, away: bool = False) -> None:
+        self.sent: list[tuple[str, int]] = []
+        self._away = away
+
+    def hint(self, kind: str, run_id: int) -> None:
+        if self._away:
+            raise BrokerUnavailable("away")
+        self.sent.append((kind, run_id))
+
+
+UNHEARD = cast("Hints", Messages())
+
+
+def a_decision(
+    world: World,
+    body: Mapping[str, Any] = HELD,
+    kind: str = "trading_decision",
+    minute: int = 0,
+    inputs: Sequence[Input] = (),
+) -> int:
     """Stores a decision and returns its run's id."""
     runs = world.runs()
     claim = taken(runs, born(runs, kind=kind, slot=SLOT + timedelta(minutes=minute)))
-    runs.complete(claim, Completed(body), True)
+    runs.complete(claim, Completed(body, inputs), True)
     return claim.id
 
 
-def say(world: World, run_id: int, verdict: Verdict = "approved", by: str = "ada", reason: str = "seen") -> Approval:
-    return approve_decision(run_id, verdict, by, reason, world.runs(), world.results, world.approvals)
+def on_a_context(world: World) -> int:
+    """Stores a decision that rests on a stored context."""
+    candles = {"timeframe": "1m", "rows": [[1_640_995_200_000, 99, 101, 98, 100.5, 7]]}
+    context_run = a_decision(world, {"symbol": "BTC/USDT", "candles": candles}, "trading_context")
+    context = world.results.result_of_run(context_run)
+    assert context is not None
+    lineage = Input("trading_context", context.content_hash, context.analyzed_at.isoformat(), context.id)
+    return a_decision(world, minute=1, inputs=[lineage])
+
+
+def say(
+    world: World,
+    run_id: int,
+    verdict: Verdict = "approved",
+    by: str = "ada",
+    reason: str = "seen",
+    hints: Hints = UNHEARD,
+    settings: Settings = SETTINGS,
+) -> Approval:
+    runs, results, approvals = world.runs(), world.results, world.approvals
+    return approve_decision(run_id, verdict, by, reason, runs, results, approvals, hints=hints, settings=settings)
+
+
+def risk_runs(world: World) -> Sequence[RunRecord]:
+    return world.runs().runs(99, kind="risk_assessment")
+
+
+def vetoes_of(world: World, run_id: int) -> Sequence[Veto]:
+    ledger: Vetoes
+    if isinstance(world, PostgresWorld):
+        ledger = PostgresVetoes(world.database)
+    else:
+        assert isinstance(world, MemoryWorld)
+        ledger = MemoryVetoes(world.database)
+    return ledger.of_source(f"decision:{run_id}")
 
 
 def refusal(world: World, run_id: int) -> str | None:
@@ -151,6 +214,76 @@ def test_what_waits_is_derived_and_ends_with_a_verdict_or_with_time(world: World
     assert list(world.approvals.waiting(10)) == []
 
 
+# --- what a verdict sets off ------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("R1")
+def test_an_approval_starts_the_decisions_one_risk_assessment_and_points_a_worker_at_it(world: World) -> None:
+    run_id, messages = a_decision(world), Messages()
+    given = say(world, run_id, hints=cast("Hints", messages))
+    [started] = risk_runs(world)
+    assert (started.symbol, started.request_key) == ("BTC/USDT", f"risk:decision:{run_id}")
+    assert given.started == (started.id, "risk_assessment")
+    assert messages.sent == [("risk_assessment", started.id)]
+    claim = world.runs().claim(started.id, "w", 9)
+    assert isinstance(claim, ClaimedRun)
+    assert claim.params == {"source": f"decision:{run_id}"}
+    assert say(world, run_id, by="bob") == given
+    assert len(risk_runs(world)) == 1
+    assert vetoes_of(world, run_id) == []
+
+
+def test_the_approval_stands_and_the_run_waits_for_a_sweep_while_the_broker_is_away(world: World) -> None:
+    given = say(world, a_decision(world), hints=cast("Hints", Messages(away=True)))
+    assert [each.id for each in risk_runs(world)] == [given.started[0] if given.started else None]
+
+
+def test_no_risk_assessment_goes_on_after_the_reviews_end(world: World) -> None:
+    run_id = a_decision(world)
+    world.pass_time(EXPIRES_S - 30)
+    say(world, run_id)
+    [started] = risk_runs(world)
+    world.pass_time(31)
+    world.runs().recover()
+    assert world.runs().run(started.id).state.value == "skipped"
+
+
+def test_while_execution_is_switched_off_what_is_approved_is_assessed_all_the_same(world: World) -> None:
+    off = changed_settings(execution=ExecutionRules(enabled=False))
+    assert say(world, a_decision(world), settings=off).started is not None
+    assert len(risk_runs(world)) == 1
+
+
+def test_a_refusal_is_a_veto_at_the_price_of_then_and_starts_nothing(world: World) -> None:
+    run_id = on_a_context(world)
+    assert say(world, run_id, "refused", reason="thin book").started is None
+    say(world, run_id, "refused", reason="again")
+    [veto] = vetoes_of(world, run_id)
+    told = veto.refusal
+    assert (told.stage, told.code, told.reason, told.side) == ("review", "REFUSED", "ada: thin book", "buy")
+    assert (told.price, told.market_ms) == (Decimal("100.5"), 1_640_995_260_000)
+    assert risk_runs(world) == []
+
+
+def test_a_refusal_whose_context_is_gone_is_stored_all_the_same(world: World) -> None:
+    lost = a_decision(world, inputs=[Input("trading_context", "ab" * 32, SLOT.isoformat(), 10**9)])
+    assert say(world, lost, "refused").verdict == "refused"
+    assert vetoes_of(world, lost) == []
+
+
+@pytest.mark.requirement("R1")
+def test_a_verdict_that_is_not_stored_starts_nothing(world: World) -> None:
+    late = a_decision(world)
+    world.pass_time(EXPIRES_S + 1)
+    with pytest.raises(InputError, match="expired"):
+        say(world, late)
+    refused = a_decision(world, minute=1)
+    say(world, refused, "refused")
+    with pytest.raises(InputError, match="a verdict is final"):
+        say(world, refused)
+    assert risk_runs(world) == []
+
+
 # --- on the real database ---------------------------------------------------------------------------------
 
 
@@ -196,6 +329,7 @@ def test_a_verdict_whose_audit_entry_cannot_be_written_is_not_stored(postgres_wo
         say(postgres_world, run_id)
     assert postgres_world.approvals.verdicts([run_id]) == {}
     assert [each.run_id for each in postgres_world.approvals.waiting(9)] == [run_id]
+    assert risk_runs(postgres_world) == []
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from aaos.adapters.memory import births
 from aaos.adapters.memory.audit import append_entries
 from aaos.adapters.memory.tables import MemoryDatabase
+from aaos.adapters.memory.vetoes import store_veto
 from aaos.domain.approvals import (
     Approval,
     Verdict,
@@ -15,6 +18,8 @@ from aaos.domain.approvals import (
     same_verdict,
     verdict_entry,
 )
+from aaos.domain.runs import NewRun
+from aaos.domain.vetoes import NewVeto
 from aaos.ports import ResultRecord
 
 DECISION = "trading_decision"
@@ -27,7 +32,15 @@ class MemoryApprovals:
         self._database = database
 
     def give(
-        self, run_id: int, content_hash: str, approval: Verdict, by: str, reason: str, expires_after_s: float
+        self,
+        run_id: int,
+        content_hash: str,
+        approval: Verdict,
+        by: str,
+        reason: str,
+        expires_after_s: float,
+        starts: NewRun | None = None,
+        veto: NewVeto | None = None,
     ) -> Approval:
         """See the port."""
         with self._database.transaction() as tables:
@@ -43,8 +56,11 @@ class MemoryApprovals:
                 raise cannot_be_given(run_id, True, found.content_hash == content_hash, late_s)
             verdict = Approval(run_id, content_hash, approval, by, reason, now)
             tables.approvals[run_id] = verdict
+            started = births.start(self._database, [] if starts is None else [starts])
+            if veto is not None:
+                store_veto(self._database, run_id, veto)
             append_entries(self._database, [verdict_entry(verdict)])
-            return verdict
+            return replace(verdict, started=started[0]) if started else verdict
 
     def verdicts(self, run_ids: Sequence[int]) -> Mapping[int, Approval]:
         """See the port."""

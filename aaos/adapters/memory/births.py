@@ -84,6 +84,19 @@ def insert_pipeline(
     return [PipelinePlan(ends[s], s, (waiting[s], body_kind), header[s]) for s in ends]
 
 
+def insert_joint(
+    database: MemoryDatabase, spec: NewRun, slot: datetime, awaited: Sequence[tuple[str, datetime]]
+) -> tuple[int, bool] | None:
+    """Returns (id, ready) of the run that waits for all scheduled runs of (kind, slot); None when it was there."""
+    born = insert_runs(database, spec, [spec.symbol], slot, ALL)
+    if not born:
+        return None
+    scheduled = (row for row in database.tables.runs.values() if row.request_key is None)
+    needed = [row for row in scheduled if (row.kind, row.slot) in awaited]
+    depend(database.tables, ((born[0].id, row.id) for row in needed), required=False)
+    return born[0].id, all(row.state.final for row in needed)
+
+
 def feed(database: MemoryDatabase, run_id: int, feeds: Sequence[NewRun]) -> list[tuple[int, str]]:
     """Inserts the runs fed by a completed one; what waits for it now waits for them, too. Returns (id, kind)."""
     fed = []
@@ -94,6 +107,11 @@ def feed(database: MemoryDatabase, run_id: int, feeds: Sequence[NewRun]) -> list
     pairs = [(waiter, fed_id) for waiter in waiting for fed_id, _ in fed]
     depend(database.tables, pairs, required=False)
     return fed
+
+
+def start(database: MemoryDatabase, starts: Sequence[NewRun]) -> list[tuple[int, str]]:
+    """Inserts the runs that a completed one starts; nobody waits for them. Returns (id, kind)."""
+    return [(ensure_runs(database, spec, [spec.symbol], None)[0][1], spec.kind) for spec in starts]
 
 
 def depend(tables: Tables, pairs: Iterable[tuple[int, int]], *, required: bool) -> None:

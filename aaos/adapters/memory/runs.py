@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from aaos.adapters.memory import births
-from aaos.adapters.memory.audit import append_entries
 from aaos.adapters.memory.births import capped
+from aaos.adapters.memory.endings import follow_up, store_result
 from aaos.adapters.memory.records import claimed, dependency, run_record, time_is_over_at
 from aaos.adapters.memory.tables import MemoryDatabase, RunRow
-from aaos.domain.results import canonical_json, content_hash
 from aaos.domain.runs import (
     ClaimedRun,
     ClaimRefused,
@@ -67,6 +65,13 @@ class MemoryRunStore:
         """See the port."""
         with self._database.transaction():
             return births.insert_pipeline(self._database, spec, symbols, slot, stage, inputs)
+
+    def insert_joint(
+        self, spec: NewRun, slot: datetime, awaited: Sequence[tuple[str, datetime]]
+    ) -> tuple[int, bool] | None:
+        """See the port."""
+        with self._database.transaction():
+            return births.insert_joint(self._database, spec, slot, awaited)
 
     def record_missed(self, kind: str, symbols: Sequence[str], slots: Sequence[datetime], reason: str) -> int:
         """See the port."""
@@ -167,11 +172,9 @@ class MemoryRunStore:
             if row is None:
                 return self._already_ended(run, State.COMPLETED)
             self._finish(row, State.COMPLETED)
-            result_id = self._store_result(row, run.fence, outcome, publish)
-            fed = births.feed(self._database, run.id, outcome.feeds)
-            self._database.note(outcome.alerts)
-            append_entries(self._database, outcome.audit)
-            return Ended(result_id, fed, self._promote(run.kind))
+            result_id = store_result(self._database, row, run.fence, outcome, publish)
+            fed, starts = follow_up(self._database, run.id, outcome)
+            return Ended(result_id, fed, self._promote(run.kind), starts)
 
     def end(self, run: ClaimedRun, outcome: Skipped | Failed) -> Ended:
         """See the port."""
@@ -197,28 +200,6 @@ class MemoryRunStore:
             kept = {} if spent else {"attempt": row.attempt - 1, "deadline": over_at}
             self._return(row, reason, delay_s, hints=0, **kept)
             return True
-
-    def _store_result(self, row: RunRow, fence: int, outcome: Completed, publish: bool) -> int:
-        tables = self._database.tables
-        result = ResultRecord(
-            id=self._database.next_id(),
-            run_id=row.id,
-            kind=row.kind,
-            symbol=row.symbol,
-            slot=row.slot,
-            fence=fence,
-            analyzed_at=self._now(),
-            content_hash=content_hash(outcome.body),
-            # Through its bytes, as a real database does it: what comes back is the plain JSON value.
-            body=json.loads(canonical_json(outcome.body)),
-            inputs=json.loads(canonical_json([each.to_dict() for each in outcome.inputs])),
-            published_at=None,
-        )
-        tables.results[result.id] = result
-        if publish:
-            self._database.before_announcing(result.id)
-            tables.outbox[result.id] = None
-        return result.id
 
     def _already_ended(self, run: ClaimedRun, state: State) -> Ended:
         row = self._database.tables.runs.get(run.id)

@@ -10,16 +10,21 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from aaos.adapters.memory.clock import MovableClock
+from aaos.adapters.memory.clock import EPOCH, MovableClock
+from aaos.adapters.memory.trading_rows import AccountRow, EquityPoint, FillRow, OrderRow
 from aaos.domain.approvals import Approval
 from aaos.domain.audit import NOTHING_BEFORE, ChainedRow
 from aaos.domain.calibration import VoteOutcome
 from aaos.domain.error_envelope import ErrorEnvelope
 from aaos.domain.llm_budget import NOTHING, UNPRICED, Charge, ModelCard
 from aaos.domain.model_request import ModelAnswer
+from aaos.domain.orders import CashFlow, RiskApproval
+from aaos.domain.portfolio.trades import ScheduledTrade
+from aaos.domain.positions import Position
 from aaos.domain.runs import JsonObject, NewAlert, State
+from aaos.domain.vetoes import Veto
 from aaos.errors import DatabaseUnavailable
-from aaos.ports import CallPlan, ResultRecord
+from aaos.ports import CallPlan, ResultRecord, Switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,17 @@ class Tables:
         self.alerts: dict[int, AlertRow] = {}
         # vote (its result) → what became of it
         self.outcomes: dict[int, VoteOutcome] = {}
+        self.risk_approvals: dict[int, RiskApproval] = {}
+        self.orders: dict[int, OrderRow] = {}
+        self.fills: dict[int, FillRow] = {}
+        # (account, flow) → what moved
+        self.flows: dict[tuple[str, str], CashFlow] = {}
+        self.positions: dict[int, Position] = {}
+        self.equity: dict[int, EquityPoint] = {}
+        self.accounts: dict[str, AccountRow] = {}
+        self.switch = Switch(1, False, "migration", "never stopped", EPOCH)
+        self.vetoes: dict[int, Veto] = {}
+        self.trades: dict[int, ScheduledTrade] = {}
 
     def copy(self) -> Tables:
         """Returns tables that change apart from these; the frozen rows are shared."""
@@ -122,6 +138,7 @@ class MemoryDatabase:
         away: every transaction raises DatabaseUnavailable.
         lose_confirmations: so many of the next transactions commit, and raise DatabaseUnavailable all the same.
         before_announcing: called with a result's id right before its outbox row is written; may raise.
+        watched: the accounts that somebody watches.
     """
 
     def __init__(self, clock: MovableClock | None = None) -> None:
@@ -130,6 +147,7 @@ class MemoryDatabase:
         self.away = False
         self.lose_confirmations = 0
         self.before_announcing: Callable[[int], None] = _nothing
+        self.watched: set[str] = set()
         self._lock = threading.RLock()
         self._fences = count(1)
         self._ids = count(1)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from aaos.adapters.postgres.audit import append_entries
+from aaos.adapters.postgres.births import start_runs
 from aaos.adapters.postgres.database import Database
+from aaos.adapters.postgres.vetoes import store_veto
 from aaos.domain.approvals import Approval, Verdict, Waiting, cannot_be_given, same_verdict, verdict_entry
-from aaos.domain.decision.votes import REVIEW_EXPIRES_MAX_S
+from aaos.domain.decision.rules import REVIEW_EXPIRES_MAX_S
+from aaos.domain.runs import NewRun
+from aaos.domain.vetoes import NewVeto
 
 # As the partial index has it.
 TO_BE_REVIEWED = "r.kind = 'trading_decision' AND (r.body -> 'review' ->> 'required') = 'true'"
@@ -53,7 +58,15 @@ class PostgresApprovals:
         self._database = database
 
     def give(
-        self, run_id: int, content_hash: str, approval: Verdict, by: str, reason: str, expires_after_s: float
+        self,
+        run_id: int,
+        content_hash: str,
+        approval: Verdict,
+        by: str,
+        reason: str,
+        expires_after_s: float,
+        starts: NewRun | None = None,
+        veto: NewVeto | None = None,
     ) -> Approval:
         """See the port."""
         parameters = {
@@ -67,8 +80,8 @@ class PostgresApprovals:
         with self._database.transaction() as connection:
             row = connection.execute(GIVE, parameters).first()
             if row is not None:
-                append_entries(connection, [verdict_entry(_approval(row))])
-        return _approval(row) if row is not None else self._given_before(parameters)
+                given = _with_what_follows(connection, _approval(row), starts, veto)
+        return given if row is not None else self._given_before(parameters)
 
     def _given_before(self, wanted: Mapping[str, Any]) -> Approval:
         """Returns the same verdict, given before; raises InputError saying why there is none."""
@@ -102,6 +115,17 @@ class PostgresApprovals:
             )
             for row in rows
         ]
+
+
+def _with_what_follows(
+    connection: Connection, given: Approval, starts: NewRun | None, veto: NewVeto | None
+) -> Approval:
+    """Stores what comes with a verdict; the audit log last, since it is locked until the commit."""
+    started = start_runs(connection, [] if starts is None else [starts])
+    if veto is not None:
+        store_veto(connection, given.run_id, veto)
+    append_entries(connection, [verdict_entry(given)])
+    return replace(given, started=started[0]) if started else given
 
 
 def _approval(row: Any) -> Approval:

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL: one pool per process, foreign errors mapped here, schema migrations."""
+"""The connection to PostgreSQL: one pool per process, foreign errors mapped here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -31,6 +30,7 @@ POOL_WAIT_S = 10
 TCP_USER_TIMEOUT_MS = 15_000
 NOW = text("SELECT clock_timestamp()")
 UNDEFINED_TABLE = "42P01"
+INSUFFICIENT_PRIVILEGE = "42501"
 # SQLSTATE classes of a server that is away, shutting down, full or read-only: worth trying again.
 UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25", "40", "55")
 
@@ -172,9 +172,23 @@ def _mapped(error: BaseException | None, address: str) -> AaosError | None:
         return InputError(f"the database cannot store this: {_first_line(error)}")
     if sqlstate == UNDEFINED_TABLE:
         return ConfigError(f"the database {address} has no aaos schema; run `aaos migrate`")
+    if sqlstate == INSUFFICIENT_PRIVILEGE:
+        return ConfigError(
+            f"the login of {address} may not do this ({_first_line(error)}); "
+            "run this queue with the login meant for it, as docs/trading-store.md says under roles"
+        )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or sqlstate[:2] in UNAVAILABLE_CLASSES:
         return _away(error, address)
     return None
+
+
+def broken_rule(error: InvariantViolation) -> tuple[str, str]:
+    """Returns the name of the constraint that refused a row ("" for none), and what it said."""
+    cause = error.__cause__
+    driver = cause.orig if isinstance(cause, DBAPIError) else cause
+    if not isinstance(driver, psycopg.Error):
+        return "", str(error)
+    return driver.diag.constraint_name or "", driver.diag.message_primary or str(error)
 
 
 def _away(error: BaseException | None, address: str) -> DatabaseUnavailable:
@@ -195,26 +209,3 @@ def _spelled(statement: TextClause) -> str:
 
 
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
-
-
-def migrate(url: str) -> str:
-    """Brings the schema up to date, one migrator at a time; returns the revision."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.set_main_option("path_separator", "newline")
-    engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
-    try:
-        with mapped_errors(make_url(url).render_as_string(hide_password=True)), engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(hashtext('aaos.migrate'))"))
-            connection.commit()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-            connection.execute(text("SELECT pg_advisory_unlock(hashtext('aaos.migrate'))"))
-            connection.commit()
-    finally:
-        engine.dispose()
-    return SCHEMA_REVISION

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from aaos.adapters.postgres import runs_sql as sql
-from aaos.adapters.postgres.audit import append_entries
+from aaos.adapters.postgres.births import ALL, depend, ensure_runs, insert_parameters
 from aaos.adapters.postgres.database import Database
+from aaos.adapters.postgres.endings import follow_up, has_more
 from aaos.domain.results import canonical_json
 from aaos.domain.runs import (
     ClaimedRun,
@@ -29,9 +28,6 @@ from aaos.domain.runs import (
 from aaos.errors import FenceLost, UnknownRun
 from aaos.ports import Ended, PipelinePlan, Recovery, RunRecord
 
-ALL = 2**31 - 1
-NONE = 0
-
 
 class PostgresRunStore:
     """Implements `ports.RunStore`."""
@@ -46,13 +42,13 @@ class PostgresRunStore:
         self, spec: NewRun, symbols: Sequence[str], slot: datetime, hint_first: int
     ) -> Sequence[tuple[int, str]]:
         """See the port."""
-        rows = self._database.rows(sql.INSERT_RUNS, _insert(spec, symbols, slot, hint_first))
+        rows = self._database.rows(sql.INSERT_RUNS, insert_parameters(spec, symbols, slot, hint_first))
         return [(row.id, row.symbol) for row in rows if row.hinted]
 
     def insert_request(self, spec: NewRun) -> tuple[int, bool]:
         """See the port."""
         with self._database.transaction() as connection:
-            born = connection.execute(sql.INSERT_RUNS, _insert(spec, [spec.symbol], None, ALL)).first()
+            born = connection.execute(sql.INSERT_RUNS, insert_parameters(spec, [spec.symbol], None, ALL)).first()
             if born is not None:
                 return born.id, True
             found = connection.execute(sql.FIND_REQUESTED_RUNS, {"request_keys": [spec.request_key]}).one()
@@ -68,23 +64,36 @@ class PostgresRunStore:
     ) -> Sequence[PipelinePlan]:
         """See the port."""
         with self._database.transaction() as connection:
-            born = connection.execute(sql.INSERT_RUNS, _insert(spec, symbols, slot, ALL)).all()
+            born = connection.execute(sql.INSERT_RUNS, insert_parameters(spec, symbols, slot, ALL)).all()
             if not born:
                 return []
             ends = {row.symbol: row.id for row in born}
             waiting = ends
             body_kind = spec.kind
             if stage is not None:
-                waiting = {symbol: run_id for symbol, run_id, _ in _ensure(connection, stage, list(ends), slot)}
+                waiting = {symbol: run_id for symbol, run_id, _ in ensure_runs(connection, stage, list(ends), slot)}
                 body_kind = stage.kind
-                _depend(connection, [(ends[symbol], waiting[symbol]) for symbol in ends])
+                depend(connection, [(ends[symbol], waiting[symbol]) for symbol in ends])
             header: dict[str, list[tuple[int, str]]] = {symbol: [] for symbol in ends}
             for needed, needed_slot in inputs:
-                for symbol, run_id, state in _ensure(connection, needed, list(ends), needed_slot):
-                    _depend(connection, [(waiting[symbol], run_id)])
+                for symbol, run_id, state in ensure_runs(connection, needed, list(ends), needed_slot):
+                    depend(connection, [(waiting[symbol], run_id)])
                     if not State(state).final:
                         header[symbol].append((run_id, needed.kind))
         return [PipelinePlan(ends[s], s, (waiting[s], body_kind), header[s]) for s in ends]
+
+    def insert_joint(
+        self, spec: NewRun, slot: datetime, awaited: Sequence[tuple[str, datetime]]
+    ) -> tuple[int, bool] | None:
+        """See the port."""
+        with self._database.transaction() as connection:
+            born = connection.execute(sql.INSERT_RUNS, insert_parameters(spec, [spec.symbol], slot, ALL)).first()
+            if born is None:
+                return None
+            for kind, needed_slot in awaited:
+                parameters = {"run_id": born.id, "kind": kind, "slot": needed_slot}
+                connection.execute(sql.AWAIT_SLOT, parameters)
+            return born.id, bool(connection.execute(sql.IS_READY, {"id": born.id}).scalar_one())
 
     def record_missed(self, kind: str, symbols: Sequence[str], slots: Sequence[datetime], reason: str) -> int:
         """See the port."""
@@ -178,13 +187,13 @@ class PostgresRunStore:
             "inputs": canonical_json([each.to_dict() for each in outcome.inputs]).decode(),
             "publish": publish,
         }
-        if not (outcome.feeds or outcome.alerts or outcome.audit):
+        if not has_more(outcome):
             row = self._database.row(sql.COMPLETE, parameters)
             return self._ended(row, run, State.COMPLETED)
         with self._database.transaction() as connection:
             row = connection.execute(sql.COMPLETE, parameters).first()
-            feeds = _follow_up(connection, run.id, outcome) if row is not None else []
-        return self._ended(row, run, State.COMPLETED, feeds)
+            feeds, starts = follow_up(connection, run.id, outcome) if row is not None else ([], [])
+        return replace(self._ended(row, run, State.COMPLETED, feeds), starts=starts)
 
     def end(self, run: ClaimedRun, outcome: Skipped | Failed) -> Ended:
         """See the port."""
@@ -285,66 +294,6 @@ class PostgresRunStore:
         """See the port."""
         parameters = {"limit": limit, "kind": kind, "symbol": symbol, "state": state}
         return [_record(row) for row in self._database.rows(sql.NEWEST_RUNS, parameters)]
-
-
-def _insert(spec: NewRun, symbols: Sequence[str], slot: datetime | None, hint_first: int) -> dict[str, Any]:
-    return {
-        "kind": spec.kind,
-        "slot": slot,
-        "symbols": list(symbols),
-        "request_keys": [spec.request_key] * len(symbols),
-        "dependent": spec.dependent,
-        "timeout_s": spec.timeout_s,
-        "start_within_s": spec.start_within_s,
-        "not_after": spec.not_after,
-        "hint_first": NONE if spec.dependent else hint_first,
-        "params": json.dumps(spec.params),
-    }
-
-
-def _ensure(
-    connection: Connection, spec: NewRun, symbols: Sequence[str], slot: datetime | None
-) -> list[tuple[str, int, str]]:
-    """Inserts the runs that are not there yet; returns (symbol, id, state) of all of them."""
-    born = connection.execute(sql.INSERT_RUNS, _insert(spec, symbols, slot, ALL)).all()
-    known = [(row.symbol, row.id, State.PENDING.value) for row in born]
-    missing = sorted(set(symbols) - {symbol for symbol, _, _ in known})
-    if missing and spec.request_key is not None:
-        found = connection.execute(sql.FIND_REQUESTED_RUNS, {"request_keys": [spec.request_key]}).all()
-    elif missing:
-        found = connection.execute(sql.FIND_SLOT_RUNS, {"kind": spec.kind, "slot": slot, "symbols": missing}).all()
-    else:
-        found = []
-    return known + [(row.symbol, row.id, row.state) for row in found]
-
-
-def _depend(connection: Connection, pairs: Sequence[tuple[int, int]], required: bool = True) -> None:
-    connection.execute(
-        sql.INSERT_DEPENDENCIES,
-        {"run_ids": [a for a, _ in pairs], "depends_on_ids": [b for _, b in pairs], "required": required},
-    )
-
-
-def _follow_up(connection: Connection, run_id: int, outcome: Completed) -> list[tuple[int, str]]:
-    """Stores what comes with a result; the audit log last, since it is locked until the commit."""
-    feeds = _feed(connection, run_id, outcome.feeds)
-    if outcome.alerts:
-        told = [(each.kind, each.message, canonical_json(each.details).decode()) for each in outcome.alerts]
-        kinds, messages, details = zip(*told, strict=True)
-        connection.execute(sql.ALERT, {"kinds": list(kinds), "messages": list(messages), "details": list(details)})
-    append_entries(connection, outcome.audit)
-    return feeds
-
-
-def _feed(connection: Connection, run_id: int, feeds: Sequence[NewRun]) -> list[tuple[int, str]]:
-    if not feeds:
-        return []
-    fed = []
-    for spec in feeds:
-        _, fed_id, _ = _ensure(connection, spec, [spec.symbol], None)[0]
-        fed.append((fed_id, spec.kind))
-    connection.execute(sql.FEED_DEPENDENTS, {"run_id": run_id, "fed_ids": [fed_id for fed_id, _ in fed]})
-    return fed
 
 
 def _record(row: Any) -> RunRecord:

@@ -43,6 +43,14 @@ FEED_DEPENDENTS = text("""
     WHERE waiting.depends_on_id = :run_id
 """)
 
+# All symbols of a slot; not required: how they end is no reason to do without the run that waits for them.
+AWAIT_SLOT = text("""
+    INSERT INTO run_dependencies (run_id, depends_on_id, required)
+    SELECT :run_id, id, false FROM runs WHERE kind = :kind AND slot = :slot AND request_key IS NULL ORDER BY id
+""")
+
+IS_READY = text(f"SELECT NOT EXISTS ({UNFINISHED_DEPENDENCY}) FROM runs WHERE id = :id")
+
 RECORD_MISSED = text("""
     INSERT INTO runs (kind, symbol, slot, state, timeout_s, start_within_s, deadline, reason, finished_at)
     SELECT :kind, missed.symbol, missed.slot, 'skipped', 1, 1, missed.slot, :reason, clock_timestamp()
