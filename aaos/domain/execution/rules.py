@@ -25,6 +25,7 @@ class ExecutionRules:
     watch_s: Annotated[float, Ge(0.2), Le(60)] = 1.0
     reconcile_s: Annotated[float, Ge(1), Le(3600)] = 30.0
     equity_s: Annotated[float, Ge(1), Le(3600)] = 60.0
+    expire_s: Annotated[float, Ge(1), Le(86_400)] = 300.0
     order_max_age_s: Annotated[float, Ge(1), Le(30 * 86_400)] = 86_400.0
     trail_activation_roi_percent: Annotated[Decimal, Gt(0), Le(10_000)] = Decimal(5)
     trail_step_roi_percent: Annotated[Decimal, Gt(0), Le(10_000)] = Decimal("2.5")
