@@ -27,3 +27,24 @@ VOTE_SCHEMA: Final[dict[str, Any]] = {
 }
 """JSON Schema of a vote, for servers that constrain their output (`response_format`)."""
 VOTE_FORMAT: Final = AnswerFormat("vote", VOTE_SCHEMA)
+
+ArbiterVerdict = Literal["proceed", "modify", "hold"]
+ARBITER_VERDICTS: Final[tuple[ArbiterVerdict, ...]] = ("proceed", "modify", "hold")
+CHANGES: Final = ("leverage", "size_fraction", "entry_price")
+"""What an arbiter may change, within bounds that its question names."""
+RULING_FIELDS: Final = ("reasoning", "verdict", *CHANGES)
+RULING_REQUIRED: Final = ("reasoning", "verdict")
+RULING_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    # The bounds of the figures are each question's own, and checked when the answer is read: one schema for all
+    # questions is compiled once by a server that constrains its output.
+    "properties": {
+        "reasoning": {"type": "string", "minLength": 1, "maxLength": REASONING_MAX_CHARS},
+        "verdict": {"type": "string", "enum": list(ARBITER_VERDICTS)},
+        **{name: {"type": ["number", "null"]} for name in CHANGES},
+    },
+    "required": list(RULING_REQUIRED),
+    "additionalProperties": False,
+}
+"""JSON Schema of an arbiter's ruling."""
+RULING_FORMAT: Final = AnswerFormat("ruling", RULING_SCHEMA)

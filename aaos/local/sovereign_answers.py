@@ -1,4 +1,4 @@
-"""What the simulated model says: a vote, or one of the ways in which models fail to give one."""
+"""What the simulated model says: a vote or a ruling, or one of the ways in which models fail to give one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aaos.domain.tokens import estimate_tokens
 
 JsonObject = dict[str, Any]
 OPPOSITE: Final = {"BUY": "SELL", "SELL": "BUY", "HOLD": "BUY"}
+OVERRULED: Final = {"proceed": "hold", "modify": "hold", "hold": "proceed"}
 NOT_UTF8: Final = "\udcff\udcfe"
 """Lone surrogates: `to_bytes` writes them as the bytes 0xFF 0xFE."""
 INJECTION: Final = (
@@ -33,7 +34,15 @@ def _without(*names: str) -> Callable[[JsonObject], str]:
     return lambda ballot: json.dumps({name: value for name, value in ballot.items() if name not in names})
 
 
+def _either(of_votes: Callable[[JsonObject], str], of_rulings: Callable[[JsonObject], str]) -> Callable[[Any], str]:
+    """Returns what fails at either kind of answer, as each can."""
+    return lambda ballot: of_rulings(ballot) if "verdict" in ballot else of_votes(ballot)
+
+
 def _opposite(ballot: JsonObject) -> JsonObject:
+    if "verdict" in ballot:
+        unchanged = {"leverage": None, "size_fraction": None, "entry_price": None}
+        return ballot | unchanged | {"verdict": OVERRULED[ballot["verdict"]]}
     return ballot | {"signal": OPPOSITE[ballot["signal"]], "confidence": 0.99}
 
 
@@ -46,18 +55,24 @@ def _thinking(ballot: JsonObject) -> str:
 
 
 def _unknown_fields(ballot: JsonObject) -> str:
-    return json.dumps(ballot | {"leverage": 125, "execute_now": True, "confidence_interval": [0.2, 0.9]})
+    own = {"signal": "SELL"} if "verdict" in ballot else {"leverage": 125}
+    return json.dumps(ballot | own | {"execute_now": True, "confidence_interval": [0.2, 0.9]})
 
 
 def _string_numbers(ballot: JsonObject) -> str:
+    if "verdict" in ballot:
+        return json.dumps(ballot | {"verdict": "modify", "leverage": "2"})
     return json.dumps(ballot | {name: str(ballot[name]) for name in ("confidence", "risk_score")})
 
 
 def _lower_case(ballot: JsonObject) -> str:
-    return json.dumps(ballot | {"signal": ballot["signal"].lower()})
+    name = "verdict" if "verdict" in ballot else "signal"
+    return json.dumps(ballot | {name: ballot[name].lower()})
 
 
 def _duplicate_keys(ballot: JsonObject) -> str:
+    if "verdict" in ballot:
+        return '{"verdict": "hold", ' + json.dumps(ballot | {"verdict": "proceed"})[1:]
     return '{"signal": "SELL", ' + json.dumps(ballot | {"signal": "BUY"})[1:]
 
 
@@ -107,12 +122,14 @@ CONTENTS: Final[Mapping[str, Callable[[JsonObject], str]]] = {
     "thinking": _thinking,
     "unknown_fields": _unknown_fields,
     "lower_case": _lower_case,
-    "nan": _with(confidence=float("nan")),
-    "infinity": _with(confidence=float("inf")),
-    "out_of_range": _with(confidence=1.7, risk_score=-3),
+    "nan": _either(_with(confidence=float("nan")), _with(verdict="modify", leverage=float("nan"))),
+    "infinity": _either(_with(confidence=float("inf")), _with(verdict="modify", size_fraction=float("inf"))),
+    "out_of_range": _either(
+        _with(confidence=1.7, risk_score=-3), _with(verdict="modify", leverage=500, size_fraction=1.7)
+    ),
     "string_numbers": _string_numbers,
-    "off_enum": _with(signal="STRONG BUY"),
-    "missing_fields": _without("confidence", "risk_score"),
+    "off_enum": _either(_with(signal="STRONG BUY"), _with(verdict="reverse")),
+    "missing_fields": _either(_without("confidence", "risk_score"), _without("verdict")),
     "duplicate_keys": _duplicate_keys,
     "trailing_comma": _trailing_comma,
     "two_votes": _two_votes,

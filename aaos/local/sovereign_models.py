@@ -106,20 +106,40 @@ DEFAULT: Final = CAREFUL
 """What a model of another name is like, unless it was said."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a character reads in a prompt's figures: how far they push, from -1 (SELL) to +1 (BUY), and why."""
+
+    figures: rules.Figures
+    stance: str
+    conviction: float
+    why: str
+
+
 def vote(system: str, user: str, seed: int, character: Character = DEFAULT) -> dict[str, Any]:
     """Returns the vote on a prompt, by the fields of the answer's schema: same arguments, same vote."""
+    read = reading(system, user, seed, character)
+    if read is None:
+        return _ballot(0.0, 0.5, "I find no figures in the prompt, so there is nothing to act on.", character)
+    reasoning = f"Taking the {read.stance} view: {read.why}. Conviction {read.conviction:+.2f}."
+    return _ballot(read.conviction, rules.risk_of(read.figures, read.conviction), reasoning, character)
+
+
+def reading(system: str, user: str, seed: int, character: Character) -> Reading | None:
+    """Returns what the character makes of a prompt's figures; None where there are none."""
     said = read_figures(user)
     if said is None:
-        return _ballot(0.0, 0.5, "I find no figures in the prompt, so there is nothing to act on.", character)
-    figures = rules.figures_of(said)
-    found = _STANCE.search(system) or _STANCE.search(user.rpartition(DATA_CLOSE)[2])
-    stance = found.group(1) if found and found.group(1) in STANCES else "trend"
+        return None
+    figures, stance = rules.figures_of(said), _stance(system, user)
     evidence = list(character.find(figures, stance))
     pushed = sum(item.push for item in evidence) + _jitter(system, user, seed, character.jitter)
-    conviction = max(-1.0, min(1.0, pushed))
     why = "; ".join(f"{item.why} ({item.push:+.2f})" for item in evidence) or "nothing speaks either way"
-    reasoning = f"Taking the {stance} view: {why}. Conviction {conviction:+.2f}."
-    return _ballot(conviction, rules.risk_of(figures, conviction), reasoning, character)
+    return Reading(figures, stance, max(-1.0, min(1.0, pushed)), why)
+
+
+def _stance(system: str, user: str) -> str:
+    found = _STANCE.search(system) or _STANCE.search(user.rpartition(DATA_CLOSE)[2])
+    return found.group(1) if found and found.group(1) in STANCES else "trend"
 
 
 def _ballot(conviction: float, risk_score: float, reasoning: str, character: Character) -> dict[str, Any]:

@@ -30,10 +30,11 @@ from aaos.local.sovereign_conduct import Conduct
 from aaos.local.sovereign_control import Control
 from aaos.local.sovereign_faults import FAULTS
 from aaos.local.sovereign_latency import FORMS, OWN, Latency
-from aaos.local.sovereign_models import CHARACTERS, DEFAULT, Character, vote
+from aaos.local.sovereign_models import CHARACTERS, DEFAULT, Character
 from aaos.local.sovereign_modes import GROUPS, describe
 from aaos.local.sovereign_refusals import DIALECTS, Refusal, context_exceeded, error_body, model_missing, refuse
 from aaos.local.sovereign_request import RefusedRequestError, read_request
+from aaos.local.sovereign_rulings import answer
 from aaos.local.sovereign_transcript import Call, Transcript
 from aaos.local.tiny_http import HttpRequest, HttpServer, Respond
 
@@ -137,7 +138,7 @@ class SovereignSim:
     async def _answer_in_mode(self, asked: ModelRequest, call: Call, latency: Latency, respond: Respond) -> None:
         mode, character = call.mode, self._character(asked.model) or DEFAULT
         seed = self._seed if asked.seed is None else self._seed ^ asked.seed
-        said = say(mode, asked, vote(asked.system, asked.user, seed, character), call.number, int(time.time()))
+        said = say(mode, asked, answer(asked.system, asked.user, seed, character), call.number, int(time.time()))
         if latency.kind == OWN:
             latency = character.latency
         delay_ms = latency.sample_ms(f"{self._seed} {asked.model} {call.number}", said.tokens_out)

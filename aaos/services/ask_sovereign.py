@@ -276,6 +276,7 @@ class _Asking(Generic[T]):
         envelope = ErrorEnvelope.of(error, model, self.attempt, elapsed_ms)
         self.failed.append(envelope)
         self.errors.append(error)
+        self.question.on_failure(envelope)
         say = log.warning if self.began else log.debug  # what an earlier attempt met was told then
         say("sovereign_call_failed", run=self.run.id, **envelope.to_dict())
         return envelope

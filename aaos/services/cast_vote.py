@@ -53,8 +53,8 @@ def cast_vote(
         tier=prepared.tier,
         template=prepared.prompt_version,
         prompt_tokens=prepared.prompt_tokens,
-        time_s=_for_asking(run.time_left_s),
-        usual_time_s=_for_asking(settings.kind(run.kind).timeout_seconds),
+        time_s=for_asking(run.time_left_s),
+        usual_time_s=for_asking(settings.kind(run.kind).timeout_seconds),
         read=parse_vote,
         repair=repair_request,
     )
@@ -63,7 +63,7 @@ def cast_vote(
     # 500 candles is held for each of them (158 MB instead of 120 with 200 in flight).
     context = replace(context, body={})
     said = ask_sovereign(run, question, access)
-    fallback_why = _fallback_why(said, prepared, settings)
+    fallback_why = said.why_fallback(prepared.request.model, settings.sovereign.fallback_model)
     model = prepared.request.model if fallback_why is None else str(settings.sovereign.fallback_model)
     learned = trust.factor(model, regime, fallback_why is not None)
     believed = distrusted(said.value.confidence, fallback_why is not None, settings.decision, learned)
@@ -81,17 +81,9 @@ def cast_vote(
     return Completed(body, lineage, audit=_audit(run, believed, body))
 
 
-def _for_asking(limit_s: float) -> float:
+def for_asking(limit_s: float) -> float:
+    """Returns what of a run's time limit is for asking; the rest is for storing the answer."""
     return limit_s - min(MARGIN_S, MARGIN_SHARE * limit_s)
-
-
-def _fallback_why(said: Answered[Vote], prepared: PreparedVote, settings: Settings) -> str | None:
-    """Returns why the fallback answered, None if it did not (FM-003)."""
-    if said.role == "fallback":
-        return said.fallback_why
-    if said.answer.model == settings.sovereign.fallback_model != prepared.request.model:
-        return f"the service put {said.answer.model} in without a word"
-    return None
 
 
 def _opinion(vote: Vote) -> dict[str, Any]:

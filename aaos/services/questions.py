@@ -44,6 +44,8 @@ class Question(Generic[T]):
         usual_time_s: what it may take when nothing was late: with much less time than that a model is not asked.
         read: returns what an answer means, or raises SovereignInvalidResponse naming the fault.
         repair: returns the request that asks once more, from the request, what was said and the fault.
+        on_failure: is told of every call that gave no usable answer; where there is an answer in the end, `Answered`
+            names them, too.
     """
 
     request: ModelRequest
@@ -55,6 +57,7 @@ class Question(Generic[T]):
     usual_time_s: float
     read: Callable[[str], T]
     repair: Callable[[ModelRequest, str, str], ModelRequest]
+    on_failure: Callable[[ErrorEnvelope], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,11 @@ class Answered(Generic[T]):
     fallback_why: str | None
     failed: tuple[ErrorEnvelope, ...]
     reused: bool = False
+
+    def why_fallback(self, primary: str, fallback: str | None) -> str | None:
+        """Returns why the fallback answered, None if it did not (FM-003); some services put it in without a word."""
+        if self.role == "fallback":
+            return self.fallback_why
+        if self.answer.model == fallback != primary:
+            return f"the service put {self.answer.model} in without a word"
+        return None

@@ -59,17 +59,31 @@ def test_a_conflict_without_agreement_becomes_hold_with_the_reason() -> None:
     outcome = decision("BUY", "distribution", "rising", "short")
     assert (outcome.signal, outcome.tradable, outcome.agreement) == ("HOLD", False, 0.5)
     assert outcome.phase_signal_conflict
-    assert outcome.reasoning.startswith("HOLD: BUY in distribution on rising volume; only 50% of the signals agree")
-    assert [a.step for a in outcome.adjustments] == ["hidden_hand"]
+    assert outcome.reasoning.startswith("HOLD: BUY in distribution on rising volume; only 50% of 2 independent signals")
+    steps = [(a.step, a.becomes) for a in outcome.adjustments]
+    assert steps == [("hidden_hand", None), ("hidden_hand_override", "HOLD")]
+    assert outcome.refusal is not None
+    assert (outcome.refusal.code, outcome.refusal.action) == ("HIDDEN_HAND", "BUY")
 
 
 @pytest.mark.requirement("FM-TAW-012")
 def test_a_conflict_with_agreement_is_overridden_and_says_why() -> None:
     outcome = decision("BUY", "distribution", "rising", "long")
     assert (outcome.signal, outcome.agreement) == ("BUY", 1.0)
-    assert [a.step for a in outcome.adjustments] == ["hidden_hand", "consensus"]
+    assert [a.step for a in outcome.adjustments] == ["hidden_hand", "hidden_hand_override", "consensus"]
     assert outcome.confidence == pytest.approx(0.9 * 0.8 * 1.3)
     assert all(a.why for a in outcome.adjustments)
+    assert outcome.adjustments[1].why == "100% of 2 independent signals agree; an override needs 66% of at least 2"
+
+
+@pytest.mark.requirement("FM-TAW-012")
+@pytest.mark.requirement("F11")
+def test_one_model_that_agrees_with_itself_three_times_overrides_no_phase() -> None:
+    votes = tuple(a_vote("BUY", 0.99, f"v{i}") for i in range(3))
+    phase = a_regime("ranging", "distribution", "rising")
+    inputs = DecisionInputs("BTC/USDT", a_signal("neutral"), phase, votes, (), 3)
+    outcome = decide(inputs, RULES)
+    assert (outcome.signal, outcome.tradable, outcome.agreement, outcome.independent_signals) == ("HOLD", False, 1.0, 1)
 
 
 @pytest.mark.requirement("FM-TAW-012")

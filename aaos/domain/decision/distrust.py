@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aaos.errors import InvariantViolation
 
 if TYPE_CHECKING:
-    from aaos.domain.decision.votes import DecisionRules
+    from aaos.domain.decision.rules import DecisionRules
 
 FALLBACK_MODEL_USED: Final = "fallback_model_used"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aaos.domain.decision.votes import DecisionRules
+from aaos.domain.decision.rules import DecisionRules
 from aaos.domain.regime import VolumeTrend, WyckoffPhase
 from aaos.domain.sovereign import Signal
 

@@ -11,61 +11,23 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
-
-from annotated_types import Ge, Gt, Le, Lt
+from typing import Any, Literal, Self
 
 from aaos.domain.decision.distrust import Distrust, TrustSource, distrusted, scaled
+from aaos.domain.decision.rules import DecisionRules
 from aaos.domain.llm_budget import BUDGET_REACHED
 from aaos.domain.sovereign import SIGNALS, Signal
-from aaos.errors import ConfigError, InvariantViolation, ModelOutputError
+from aaos.errors import InvariantViolation, ModelOutputError
 
-_ROUNDING = 1e-9  # what float64 may add to a sum of two configured shares
-REVIEW_EXPIRES_MAX_S = 604_800.0
-"""A week: who lists what waits for a person looks no further back."""
-
-FallbackPolicy = Literal["penalize", "review"]
-Share = Annotated[float, Ge(0), Le(1)]
-Multiplier = Annotated[float, Gt(0), Le(1)]
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRules:
-    """Quorum, multipliers and thresholds of a decision (`config/decision.yaml`): all shares or factors."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    quorum_above: Annotated[float, Ge(0), Lt(1)] = 0.5
-    fallback_multiplier: Multiplier = 0.8
-    fallback_policy: FallbackPolicy = "penalize"
-    review_expires_s: Annotated[float, Ge(1), Le(REVIEW_EXPIRES_MAX_S)] = 900.0
-    hidden_hand_declining: Multiplier = 0.5
-    hidden_hand_other: Multiplier = 0.8
-    hidden_hand_min_agreement: Share = 0.66
-    consensus_high: Share = 0.66
-    consensus_low: Annotated[float, Gt(0), Le(1)] = 0.33
-    consensus_gain: Share = 0.6
-    consensus_pivot: Share = 0.5
-    consensus_floor: Share = 0.85
-    consensus_rise: Share = 0.15
-    min_confidence: Share = 0.6
-
-    def __post_init__(self) -> None:
-        if self.consensus_low > self.consensus_high:
-            raise ConfigError(
-                f"decision.consensus_low is {self.consensus_low}: it may be at most"
-                f" consensus_high ({self.consensus_high})"
-            )
-        if self.consensus_pivot > self.consensus_high:
-            raise ConfigError(
-                f"decision.consensus_pivot is {self.consensus_pivot}: it may be at most consensus_high"
-                f" ({self.consensus_high}), or agreement would lower the confidence"
-            )
-        if self.consensus_floor + self.consensus_rise > 1 + _ROUNDING:
-            raise ConfigError(
-                f"decision.consensus_floor + consensus_rise is {self.consensus_floor + self.consensus_rise}:"
-                " at most 1, or disagreement would raise the confidence"
-            )
+RefusalCode = Literal[
+    "BUDGET",
+    "QUORUM",
+    "NO_MAJORITY",
+    "HIDDEN_HAND",
+    "CONFLICT",
+    "ARBITER_FAILED",
+    "CONFIDENCE",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +110,50 @@ class AbsentVote:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is traded: a code for counting, and the reason in words."""
+
+    code: RefusalCode
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
-    """What the votes amount to: the action, the votes for it, and why it is HOLD if nobody asked for that."""
+    """What the votes amount to.
+
+    Attributes:
+        signal: the action.
+        agreeing: the votes for it.
+        hold: why it is HOLD if nobody asked for that; None otherwise.
+        direction: what more than half of the votes that came say, whatever then became of it.
+    """
 
     signal: Signal
     agreeing: tuple[CastVote, ...]
-    hold_reason: str | None
+    hold: Hold | None
+    direction: Signal
 
 
 def count_votes(
     votes: tuple[CastVote, ...], absent: tuple[AbsentVote, ...], configured: int, rules: DecisionRules
 ) -> Tally:
     """The majority's action; HOLD where a budget kept anyone from voting, below quorum or without a majority."""
+    counts = Counter(vote.signal for vote in votes)
+    majority = next((signal for signal, count in counts.items() if 2 * count > len(votes)), None)
+    direction: Signal = "HOLD" if majority is None else majority
     unaffordable = [each for each in absent if each.reason.startswith(BUDGET_REACHED)]
     if unaffordable:
-        return Tally("HOLD", (), "; ".join(f"{each.voter}: {each.reason}" for each in unaffordable))
+        told = "; ".join(f"{each.voter}: {each.reason}" for each in unaffordable)
+        return Tally("HOLD", (), Hold("BUDGET", told), direction)
     if not len(votes) > configured * rules.quorum_above:
         missing = "; ".join(f"{a.voter}: {a.reason}" for a in absent) or "nothing was said about the others"
         more_than = f"more than {rules.quorum_above:.0%} must vote"
         reason = f"no quorum: {len(votes)} of {configured} votes came, {more_than} ({missing})"
-        return Tally("HOLD", (), reason)
-    counts = Counter(vote.signal for vote in votes)
-    signal, most = max(counts.items(), key=lambda item: (item[1], item[0] == "HOLD"))
-    if 2 * most <= len(votes):
+        return Tally("HOLD", (), Hold("QUORUM", reason), direction)
+    if majority is None:
         split = ", ".join(f"{counts[s]} {s}" for s in SIGNALS if counts[s])
-        return Tally("HOLD", (), f"no majority: the votes are {split}")
-    return Tally(signal, tuple(vote for vote in votes if vote.signal == signal), None)
+        return Tally("HOLD", (), Hold("NO_MAJORITY", f"no majority: the votes are {split}"), direction)
+    return Tally(majority, tuple(vote for vote in votes if vote.signal == majority), None, direction)
 
 
 def mean_of(confidences: Sequence[float]) -> float:
