@@ -12,6 +12,10 @@ from annotated_types import Ge, Gt, Le, MinLen
 from aaos.errors import ConfigError
 
 OnRestart = Literal["rerun", "skip", "alert"]
+ALL_SYMBOLS: Final = "*"
+"""The symbol of a run that is for all symbols at once."""
+JOINT: Final = frozenset({"portfolio_rebalance"})
+"""Schedules with one such run per slot; it waits for the runs of every symbol."""
 RATE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?/[smh]")
 """What Celery takes as `rate_limit`, less the forms that hide the unit or switch the limit off."""
 
@@ -81,6 +85,24 @@ def check_dependencies(schedules: Mapping[str, Schedule]) -> None:
     cycle = find_cycle({name: schedule.depends_on for name, schedule in schedules.items()})
     if cycle:
         raise ConfigError(f"schedules: depends_on runs in a circle: {' → '.join(cycle)}")
+
+
+def check_depth(schedules: Mapping[str, Schedule]) -> None:
+    """Raises ConfigError for a schedule that would have to wait through more levels than pipelines have, naming both.
+
+    A run of one symbol waits for runs that wait for nothing; one of all symbols may wait for those, too.
+    """
+    for name, schedule in schedules.items():
+        for needed in schedule.depends_on:
+            if needed in JOINT:
+                raise ConfigError(
+                    f"schedules.{name}.depends_on: {needed} is one run for all symbols; nothing can wait for it"
+                )
+            if schedules[needed].depends_on and name not in JOINT:
+                raise ConfigError(
+                    f"schedules.{name}.depends_on: {needed} waits for others itself; a schedule can only depend on "
+                    f"ones that depend on nothing, but for {', '.join(sorted(JOINT))}"
+                )
 
 
 def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str]:

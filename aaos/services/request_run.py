@@ -6,14 +6,16 @@ import uuid
 from dataclasses import dataclass
 
 from aaos.domain.market import unlisted
+from aaos.domain.schedules import ALL_SYMBOLS, JOINT
 from aaos.errors import InputError, UnknownKind, UnknownSymbol
 from aaos.ports import Hints, MarketData, RunStore
 from aaos.services.tick_schedule import STAGES, new_run
 from aaos.settings import Settings
 
-# Prefixes of the keys of a pipeline's parts and of votes; a request's own key must not look like one.
+# Prefixes of the keys of a pipeline's parts, of votes, and of the steps of a trade; a request's own key must not look
+# like one.
 PART = "part:"
-RESERVED = (PART, "vote:")
+RESERVED = (PART, "vote:", "risk:", "execution:")
 KEY_MAX_CHARS = 200
 
 
@@ -86,6 +88,10 @@ def _check(kind: str, symbol: str, settings: Settings, market: MarketData) -> No
     if kind not in settings.schedules:
         known = ", ".join(sorted(settings.schedules))
         raise UnknownKind(f"{kind!r} cannot be requested; these can: {known}")
+    if kind in JOINT:
+        if symbol != ALL_SYMBOLS:
+            raise InputError(f"{kind} is one run for all symbols: request it for {ALL_SYMBOLS!r}, not for {symbol!r}")
+        return
     known_symbols = market.symbols()
     if symbol not in known_symbols:
         raise UnknownSymbol(unlisted(symbol, known_symbols))

@@ -1,1 +1,1 @@
-
+"""The portfolio: targets, drift, and trades towards the targets. Pure."""

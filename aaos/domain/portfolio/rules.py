@@ -26,7 +26,7 @@ class PortfolioRules:
     batch_every_s: Annotated[float, Ge(0), Le(86_400)] = 60.0
     trade_expires_s: Annotated[float, Ge(1), Le(86_400)] = 900.0
     release_s: Annotated[float, Ge(0.2), Le(60)] = 2.0
-    stop_percent: Annotated[Decimal, Gt(0), Le(Decimal("99"))] = Decimal(30)
+    stop_percent: Annotated[Decimal, Gt(0), Le(99)] = Decimal(30)
 
     def __post_init__(self) -> None:
         total = sum(self.targets.values(), Decimal(0))
