@@ -10,7 +10,21 @@ from typing import Annotated
 
 import typer
 
-from aaos.cli import approving, asking, auditing, chart, looking, market, serving, sovereign, stack
+from aaos.cli import (
+    approving,
+    asking,
+    auditing,
+    chart,
+    looking,
+    market,
+    paper,
+    portfolio,
+    serving,
+    sovereign,
+    stack,
+    trading,
+    vetoes,
+)
 from aaos.cli.arguments import split_state, spread_replay
 from aaos.errors import AaosError, RunFailed, WaitTimeout
 from aaos.shell import environment
@@ -31,7 +45,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EPILOG,
 )
-for module in (stack, serving, market, asking, chart, looking, approving, auditing, sovereign):
+COMMANDS = (
+    *(stack, serving, market, asking, chart, looking, approving),
+    *(trading, portfolio, paper, vetoes, auditing, sovereign),
+)
+for module in COMMANDS:
     module.add_to(app)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import aaos
-from aaos.cli.output import ID_MAX, Json, Limit, print_json, say, show
+from aaos.cli.output import ID_MAX, Json, Limit, print_json, say, show_rows
 
 Run = Annotated[
     int, typer.Argument(metavar="RUN", min=1, max=ID_MAX, help="the decision's run; `aaos approvals` lists it")
@@ -36,9 +36,4 @@ def approve(run_id: Run, reason: Reason, refuse: Refuse = False, by: By = None, 
 def approvals(limit: Limit = 20, as_json: Json = False) -> None:
     """Decisions that wait for a person's approval, the most urgent first."""
     found = aaos.approvals(limit)
-    if as_json:
-        print_json(found.to_dicts())
-    elif found:
-        show(found)
-    else:
-        say(repr(found))
+    show_rows(found, as_json=as_json)

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 STATE_OPTION = "--state"
 REPLAY_OPTION = "--replay"
-# Of `runs`, `--state` with one of these words is the runs' state: for a directory of that name write ./failed.
-RUN_STATES = frozenset({"pending", "running", "completed", "failed", "skipped"})
-RUNS = "runs"
+# Of these commands `--state` with one of these words is their rows' state: for a directory of that name write ./failed.
+STATES = {
+    "runs": frozenset({"pending", "running", "completed", "failed", "skipped"}),
+    "orders": frozenset(
+        "intent working unknown filled canceled rejected expired withdrawn quarantined".split()  # noqa: SIM905
+    ),
+}
 # What follows it belongs to another program.
 VERBATIM = frozenset({"sovereign-sim"})
 
@@ -38,7 +42,7 @@ def split_state(words: Sequence[str]) -> Arguments:
             rest.append(word)
             continue
         value = value if has_value else waiting.pop(0)
-        if command == RUNS and value in RUN_STATES:
+        if value in STATES.get(command or "", ()):
             rest += [STATE_OPTION, value]
         else:
             state = value

@@ -116,5 +116,6 @@ def _print_decision(decision: DecisionResult) -> None:
     for vote in decision.votes:
         say(f"  vote {vote}")
     for step in decision.adjustments:
-        say(f"  {step.step} × {step.factor:.3g}: {step.before:.3f} → {step.after:.3f}, {step.why}")
+        became = "" if step.becomes is None else f", {step.becomes}"
+        say(f"  {step.step} × {step.factor:.3g}: {step.before:.3f} → {step.after:.3f}{became}, {step.why}")
     say(f"  {shortened(decision.reasoning, REASONING_SHOWN_CHARS)}")

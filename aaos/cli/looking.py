@@ -1,4 +1,4 @@
-"""runs, results, explain, dead-letters, alerts, symbols: what happened, and why."""
+"""runs, results, explain, replay, dead-letters, alerts, symbols: what happened, and why."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(runs)
     app.command()(results)
     app.command()(explain)
+    app.command()(replay)
     app.command("dead-letters")(dead_letters)
     app.command()(alerts)
     app.command()(symbols)
@@ -83,6 +84,23 @@ def explain(
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         say("\n".join(explained.lines(width)))
+
+
+def replay(
+    run_id: Annotated[int, typer.Argument(metavar="DECISION", min=1, max=ID_MAX, help="a decision's run id")],
+    without_fallback: Annotated[
+        bool, typer.Option("--without-fallback", help="as it would have been, had no fallback model answered")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a stored decision again from what it rested on; exit status 1 unless it is the same to the byte."""
+    again = aaos.replay(run_id, without_fallback=without_fallback)
+    if as_json:
+        print_json(again.to_dict())
+    else:
+        say("\n".join(again.lines()))
+    if not (again.same or without_fallback):
+        raise typer.Exit(1)
 
 
 def dead_letters(limit: Limit = 20, as_json: Json = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -23,6 +23,16 @@ Symbol = Annotated[str | None, typer.Option("--symbol", metavar="SYM", help="onl
 Limit = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, metavar="N", help="how many, newest first")]
 
 
+class Rows(Protocol):
+    """A list of the shell's: it knows its JSON form, and what to say when it is empty."""
+
+    def __len__(self) -> int: ...
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Returns the JSON form."""
+        ...
+
+
 def print_json(value: Any) -> None:
     """Prints the value as the only document on stdout."""
     json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
@@ -37,6 +47,16 @@ def show(shown: object) -> None:
     from aaos.shell.tables import as_text
 
     print(as_text(shown, UNLIMITED_WIDTH))
+
+
+def show_rows(found: Rows, *, as_json: bool) -> None:
+    """Prints rows as a table or as JSON; where there are none, what they say instead."""
+    if as_json:
+        print_json(found.to_dicts())
+    elif found:
+        show(found)
+    else:
+        say(repr(found))
 
 
 def say(text: str) -> None:

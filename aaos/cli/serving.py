@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,13 +20,42 @@ def add_to(app: typer.Typer) -> None:
     app.command()(config)
 
 
-def migrate() -> None:
-    """Bring the database's schema up to date."""
-    settings = configuration()
-    from aaos.adapters.postgres.database import migrate as bring_up_to_date
+LOGIN = "USER=FILE: a login, made or kept, whose password stands in FILE"
 
-    revision = bring_up_to_date(settings.database_url.get_secret_value())
+
+def migrate(
+    decider: Annotated[
+        str | None, typer.Option(metavar="USER=FILE", help=f"{LOGIN}; it may decide, and never write orders")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="USER=FILE", help=f"{LOGIN}; it may write orders, and never approve them")
+    ] = None,
+) -> None:
+    """Bring the database's schema up to date; with logins, let workers be who they are (docs/trading-store.md)."""
+    settings = configuration()
+    from aaos.adapters.postgres.roles import DECIDER, EXECUTOR, create_login
+    from aaos.adapters.postgres.schema import migrate as bring_up_to_date
+
+    url = settings.database_url.get_secret_value()
+    logins = [(group, *_login(said)) for group, said in ((DECIDER, decider), (EXECUTOR, executor)) if said]
+    revision = bring_up_to_date(url)
+    for group, name, secret in logins:
+        create_login(url, name, group, secret)
     say(f"the schema is at revision {revision}")
+
+
+def _login(said: str) -> tuple[str, str]:
+    """Returns name and password of USER=FILE."""
+    name, _, file = said.partition("=")
+    if not name or not file:
+        raise typer.BadParameter(f"{said}: say USER=FILE, FILE holding the password")
+    try:
+        secret = Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{said}: say USER=FILE, FILE holding the password ({error.strerror})") from None
+    if not secret:
+        raise typer.BadParameter(f"{said}: {file} is empty; it should hold the password")
+    return name, secret
 
 
 def tick(

@@ -12,12 +12,15 @@ from aaos.domain.runs import State
 from aaos.errors import BrokerUnavailable, InputError, UnknownSymbol
 from aaos.shell.connection import connect, helpful_errors
 from aaos.shell.explanation import Explained
+from aaos.shell.filters import refuse_unknown
 from aaos.shell.handle import Handle, R
 from aaos.shell.lists import ResultList, RunList
+from aaos.shell.replay import ReplayedDecision
 from aaos.shell.results import AnalysisResult, DecisionResult, RegimeResult, Result, typed
 from aaos.shell.reviews import WaitingList, with_standing
 from aaos.shell.runs import Run
 from aaos.shell.status import Status, current_status
+from aaos.shell.story import followed
 
 if TYPE_CHECKING:
     from aaos.bootstrap import Container
@@ -40,17 +43,17 @@ def analyze(symbol: str, key: str | None = None) -> Handle[AnalysisResult]:
         UnknownSymbol: names the known ones.
         DatabaseUnavailable: nothing was stored.
     """
-    return _warned(request(ANALYSIS, symbol, key, AnalysisResult))
+    return warned(request(ANALYSIS, symbol, key, AnalysisResult))
 
 
 def regime(symbol: str, key: str | None = None) -> Handle[RegimeResult]:
     """Requests a regime detection now; see `analyze`."""
-    return _warned(request(REGIME, symbol, key, RegimeResult))
+    return warned(request(REGIME, symbol, key, RegimeResult))
 
 
 def decide(symbol: str, key: str | None = None) -> Handle[DecisionResult]:
     """Requests a decision with fresh inputs of its own now; see `analyze`."""
-    return _warned(request(DECISION, symbol, key, DecisionResult))
+    return warned(request(DECISION, symbol, key, DecisionResult))
 
 
 @helpful_errors()
@@ -66,7 +69,7 @@ def runs(limit: int = 20, kind: str | None = None, symbol: str | None = None, st
         raise InputError(f"no state {state!r}; a run is {', '.join(State)}")
     found = RunList(Run.of(each) for each in container.runs.runs(limit, kind, symbol, state))
     if not found:
-        _refuse_unknown(symbol, container)
+        refuse_unknown(symbol, container)
     return found
 
 
@@ -83,13 +86,15 @@ def results(symbol: str | None = None, kind: str | None = None, limit: int = 10)
         with_standing([typed(each) for each in container.results.results(limit, kind, symbol)], container)
     )
     if not found:
-        _refuse_unknown(symbol, container)
+        refuse_unknown(symbol, container)
     return found
 
 
 @helpful_errors()
 def explain(what: Handle[R] | Run | Result | int) -> Explained:
     """Returns what a result rests on, from the candles to the answer, every hash on the way checked.
+
+    Of a decision also what became of it: risk, approval, orders, fills, position, or the veto.
 
     Args:
         what: a handle, a run, a run's id, or a result.
@@ -104,9 +109,28 @@ def explain(what: Handle[R] | Run | Result | int) -> Explained:
     run_id = _run_id(what)
     record = result_of_run(run_id, container)
     [shown] = with_standing([typed(record)], container)
-    return Explained(
-        explain_result(record, container.results), shown.review if isinstance(shown, DecisionResult) else None
-    )
+    explanation = explain_result(record, container.results)
+    if not isinstance(shown, DecisionResult):
+        return Explained(explanation)
+    return Explained(explanation, shown.review, followed(f"decision:{run_id}", record.symbol, container))
+
+
+@helpful_errors()
+def replay(what: Handle[R] | Run | Result | int, *, without_fallback: bool = False) -> ReplayedDecision:
+    """Returns a decision made again from its stored inputs, answers and rules: the same to the byte, or what differs.
+
+    Args:
+        what: a handle, a run, a run's id, or a result.
+        without_fallback: as it would have been, had no fallback model answered.
+
+    Raises:
+        UnknownRun: no such run.
+        InputError: it is no decision, or was stored by a version that did not keep rules with decisions.
+    """
+    from aaos.services.replay_decision import replay_decision
+
+    container = connect()
+    return ReplayedDecision(replay_decision(_run_id(what), container.runs, container.results, without_fallback))
 
 
 @helpful_errors()
@@ -137,6 +161,8 @@ def approve(
         container.runs,
         container.results,
         container.approvals,
+        hints=container.hints,
+        settings=container.settings,
     )
 
 
@@ -207,7 +233,8 @@ def _checked_id(run_id: int) -> int:
     return run_id
 
 
-def _warned(handle: Handle[R]) -> Handle[R]:
+def warned(handle: Handle[R]) -> Handle[R]:
+    """Returns the handle, its warning given at the line of the caller's caller."""
     if handle.warning is not None:
         warnings.warn(handle.warning, RuntimeWarning, stacklevel=_CALLER)
     return handle
@@ -220,14 +247,3 @@ def _check_filters(limit: int, kind: str | None, symbol: str | None, container: 
         container.settings.kind(kind)
     if symbol is not None and not symbol.isprintable():
         raise UnknownSymbol(f"no symbol {symbol!r}; `aaos.symbols()` lists them")
-
-
-def _refuse_unknown(symbol: str | None, container: Container) -> None:
-    """Old symbols keep their results; one without any is probably a slip."""
-    if symbol is None:
-        return
-    known = container.market.symbols()
-    if symbol not in known:
-        from aaos.domain.market import unlisted
-
-        raise UnknownSymbol(f"{unlisted(symbol, known)}; nothing is stored of it either")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,25 +11,18 @@ from typing import TYPE_CHECKING, Any
 from aaos.shell.lists import HASH_SHOWN_CHARS, shortened
 from aaos.shell.results import typed
 from aaos.shell.runs import instant
+from aaos.shell.story import arbitration_nodes, refusal_nodes, story_nodes
+from aaos.shell.trees import Node, tree_lines
 
 if TYPE_CHECKING:
     from aaos.ports import ResultRecord
     from aaos.services.explain_run import Explanation, Link
+    from aaos.shell.story import Followed
 
 REASONING_SHOWN_CHARS = 300
-INDENT = 3
-NARROWEST = 40  # columns a text keeps, however deep it stands
 CONTEXT, TECHNICAL, REGIME = "trading_context", "technical_analysis", "regime_detection"
 VOTE, DECISION = "trading_analysis", "trading_decision"
 _MARKS = {"verified": "✓", "differs": "✗ DIFFERS", "missing": "✗ MISSING", "by hash only": "(kept as a hash)"}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A line and what stands under it."""
-
-    text: str
-    children: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -40,39 +32,23 @@ class Explained:
     data: Explanation
     review: str | None = None
     """Where a person's approval of it stands; None where none is needed."""
+    trade: Followed | None = None
+    """What became of a decision: risk, approval, orders, position, or the veto; None for what is no decision."""
 
     def lines(self, width: int | None = None) -> list[str]:
         """Returns the tree, line by line, long texts folded at `width` columns."""
-        return tree_lines(as_tree(self.data, self.review), width)
+        return tree_lines(as_tree(self.data, self.review, self.trade), width)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form."""
-        return self.data.to_dict() | ({} if self.review is None else {"review": self.review})
+        told = {} if self.review is None else {"review": self.review}
+        return self.data.to_dict() | told | ({} if self.trade is None else {"trade": self.trade.to_dict()})
 
     def __repr__(self) -> str:
         return "\n".join(self.lines(shutil.get_terminal_size().columns))
 
 
-def tree_lines(root: Node, width: int | None = None) -> list[str]:
-    """Returns the tree drawn with box characters, folded at `width` columns (None: not at all)."""
-    stem = "│  " if root.children else "   "
-    first, *folded = _folded(root.text, width)
-    lines = [first, *(stem + line for line in folded)]
-    for position, child in enumerate(root.children):
-        last = position == len(root.children) - 1
-        first, *rest = tree_lines(child, None if width is None else width - len(stem))
-        lines.append(("└─ " if last else "├─ ") + first)
-        lines.extend(("   " if last else "│  ") + line for line in rest)
-    return lines
-
-
-def _folded(text: str, width: int | None) -> list[str]:
-    if width is None or len(text) <= width:
-        return [text]
-    return textwrap.wrap(text, max(width - INDENT, NARROWEST), drop_whitespace=True) or [text]
-
-
-def as_tree(explanation: Explanation, review: str | None = None) -> Node:
+def as_tree(explanation: Explanation, review: str | None = None, trade: Followed | None = None) -> Node:
     """Returns the explanation as a tree: for a decision in the order in which it came about."""
     result = explanation.result
     mark = _MARKS["verified" if explanation.intact else "differs"]
@@ -83,9 +59,10 @@ def as_tree(explanation: Explanation, review: str | None = None) -> Node:
     else:
         children = (*_details(result), *(_input(link) for link in explanation.inputs))
     asked = () if review is None else (Node(f"review: {shortened(review, REASONING_SHOWN_CHARS)}"),)
+    after = () if trade is None else story_nodes(trade)
     problems = [Node(f"PROBLEM: {each}") for each in explanation.problems()]
     verdict = problems or [Node("every stored input has the content that was recorded")]
-    return Node(head, (*children, *asked, *verdict))
+    return Node(head, (*children, *asked, *after, *verdict))
 
 
 def _stages(explanation: Explanation) -> tuple[Node, ...]:
@@ -98,6 +75,7 @@ def _stages(explanation: Explanation) -> tuple[Node, ...]:
         _named_stage("context, frozen", explanation.find(CONTEXT)),
         Node("Sovereign's answers", (*(_vote_node(link) for link in votes), *_absent(body))),
         Node("adjustments", tuple(_adjustments(body))),
+        *arbitration_nodes(body),
         Node(f"decision: {typed(explanation.result).headline}", _decision(body)),
     )
 
@@ -260,6 +238,8 @@ def _adjustments(body: Mapping[str, Any]) -> list[Node]:
 
 
 def _adjustment(step: Mapping[str, Any]) -> str:
+    if step.get("becomes"):
+        return f"{step['step']} → {step['becomes']}, confidence {step['after']:.4f}  ({step['why']})"
     capped = ", capped" if step["before"] * step["factor"] > 1 else ""
     return f"{step['step']} × {step['factor']:.4g}: {step['before']:.4f} → {step['after']:.4f}{capped}  ({step['why']})"
 
@@ -275,11 +255,11 @@ def _decision(body: Mapping[str, Any]) -> tuple[Node, ...]:
         nodes.insert(2, Node(f"Hidden Hand warning: {body['hidden_hand_warning']}"))
     if body["degraded_inference"]:
         nodes.insert(2, Node(f"degraded: {body['degradation_reason']}"))
-    return tuple(nodes)
+    return (*nodes, *refusal_nodes(body))
 
 
 def _whole_decision(body: Mapping[str, Any]) -> list[Node]:
-    return [*_adjustments(body), *_decision(body), *_absent(body)]
+    return [*_adjustments(body), *arbitration_nodes(body), *_decision(body), *_absent(body)]
 
 
 def _kind_and_ids(result: ResultRecord) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from aaos.shell.runs import instant, plain
+from aaos.shell.sayings import SAYS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,8 @@ class Result:
     @property
     def headline(self) -> str:
         """Returns what it says, in a few words."""
-        return ""
+        said = SAYS.get(self.kind)
+        return said(self.body) if said else ""
 
     def __repr__(self) -> str:
         said = f", {self.headline}" if self.headline else ""
@@ -331,11 +333,37 @@ class DecisionResult(Result):
         return ", ".join([*parts, "tradable" if self.tradable else "not tradable"])
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class RebalanceResult(Result):
+    """A rebalance of the portfolio: each holding against its target, and the trades between the two.
+
+    Money, shares and quantities are text, to the digit: `Decimal(result.equity)`.
+    """
+
+    account: str
+    equity: str
+    free: str
+    lines: Sequence[Mapping[str, Any]]
+    trades: Sequence[Mapping[str, Any]]
+
+    own: ClassVar[tuple[str, ...]] = ("account", "equity", "free", "lines", "trades")
+
+    @property
+    def headline(self) -> str:
+        """See the base class."""
+        sells = sum(each["side"] == "sell" for each in self.trades)
+        alone = sum(each["note"] not in (None, "IN_BAND") for each in self.lines)
+        parts = [f"{sells} sells and {len(self.trades) - sells} buys planned" if self.trades else "no trades"]
+        looked_at = f"{len(self.lines)} symbol{'' if len(self.lines) == 1 else 's'}"
+        return ", ".join([*parts, looked_at, *([f"{alone} with a note"] if alone else [])])
+
+
 TYPES: Mapping[str, type[Result]] = {
     "technical_analysis": AnalysisResult,
     "regime_detection": RegimeResult,
     "trading_analysis": VoteResult,
     "trading_decision": DecisionResult,
+    "portfolio_rebalance": RebalanceResult,
 }
 
 

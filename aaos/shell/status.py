@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aaos.errors import AaosError, BrokerUnavailable, DatabaseUnavailable, NetworkError
 from aaos.shell import environment
 from aaos.shell.breakers import breaker_rows
+from aaos.shell.figures import json_form
 from aaos.shell.reviews import WaitingList
 from aaos.shell.runs import instant, plain
 from aaos.shell.tables import as_text, table
+from aaos.shell.trading import TradingNow, trading_now
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,6 +61,8 @@ class Status:
     """Decisions that wait for a person's approval."""
     breakers: tuple[Mapping[str, Any], ...] = ()
     """How each model's breaker stands; none where the broker is away."""
+    trading: TradingNow | None = None
+    """Whether entries are sent, and what is open; None where the database is away."""
 
     @property
     def memory_pss_mb(self) -> float:
@@ -75,6 +79,7 @@ class Status:
             "alerts": [{name: plain(value) for name, value in alert.items()} for alert in self.alerts],
             "waiting": self.waiting.to_dicts(),
             "breakers": [dict(each) for each in self.breakers],
+            "trading": json_form(self.trading),
         }
 
     def __rich__(self) -> Group:
@@ -106,6 +111,7 @@ def current_status(container: Container) -> Status:
         alerts=tuple(_known(lambda: container.alerts.recent(ALERTS_SHOWN), database) or ()),
         waiting=WaitingList(_known(lambda: container.approvals.waiting(WAITING_SHOWN), database) or ()),
         breakers=tuple(breaker_rows(container)) if broker else (),
+        trading=_known(lambda: trading_now(container), database),
     )
 
 
@@ -194,6 +200,7 @@ def _shown(status: Status) -> Sequence[Any]:
     ] for each in status.queues))]  # fmt: skip
     waiting = "unknown" if status.outbox_backlog is None else str(status.outbox_backlog)
     parts += ["", f"results not announced yet: {waiting}"]
+    parts += ["trading: unknown" if status.trading is None else status.trading.line]
     parts += [_left_alone(each) for each in status.breakers if each["state"] not in (None, "closed")]
     if status.waiting:
         parts += ["", "decisions that wait for approval (`aaos approve RUN --reason …`):", status.waiting]

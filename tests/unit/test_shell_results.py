@@ -69,6 +69,40 @@ def test_every_result_prints_as_one_line_is_frozen_and_has_the_same_json_keys(re
     assert list(told) == expected.split()
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (
+            "risk_assessment",
+            {"source": "decision:3", "signal": "SELL", "approved": True, "sizing": {"quantity": "2.5", "leverage": 2}},
+            "decision:3: SELL approved, 2.5, leverage 2",
+        ),
+        (
+            "risk_assessment",
+            {"source": "trade:4", "signal": "BUY", "approved": False, "code": "RISK_DRAWDOWN", "sizing": None},
+            "trade:4: BUY refused as RISK_DRAWDOWN",
+        ),
+        (
+            "execution",
+            {"source": "decision:3", "placed": True, "order": 7, "side": "sell", "quantity": "2.5", "state": "working"},
+            "decision:3: order 7, sell 2.5, working",
+        ),
+        (
+            "execution",
+            {"source": "decision:3", "placed": False, "denial": "NO_APPROVAL"},
+            "decision:3: refused as NO_APPROVAL",
+        ),
+        (
+            "execution",
+            {"source": "decision:3", "placed": None, "order": 7, "side": "sell", "quantity": "2.5"},
+            "decision:3: order 7 is quarantined, nobody knows whether it was accepted",
+        ),
+    ],
+)  # fmt: skip
+def test_what_risk_and_execution_did_is_said_in_a_line(kind: str, body: dict[str, object], said: str) -> None:
+    assert typed(stored(9, kind, body)).headline == said
+
+
 def test_a_run_that_was_put_back_says_when_it_is_due_and_why() -> None:
     record = replace(RECORD, state=State.PENDING, reason="limit of 16 calls at once reached", due_at=SLOT)
     run = Run.of(record)
