@@ -20,6 +20,7 @@ class LocalConfig:
 
     cpu_processes: int = 2
     io_threads: int = 8
+    trader_threads: int = 4
     restart_delay_s: float = 10.0
     restart_delay_max_s: float = 60.0
     server_restart_delay_s: float = 1.0
@@ -44,6 +45,7 @@ class LocalConfig:
 _RANGES: dict[str, tuple[float, float]] = {
     "cpu_processes": (1, 64),
     "io_threads": (2, 256),
+    "trader_threads": (2, 64),
     "restart_delay_s": (0, 600),
     "restart_delay_max_s": (0, 3600),
     "server_restart_delay_s": (0, 600),

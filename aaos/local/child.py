@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 from aaos.local.logs import LineReader, LogFile
 from aaos.local.procinfo import start_ticks
@@ -19,6 +18,26 @@ from aaos.local.state import ChildRecord
 ChildState = Literal["waiting", "starting", "ready", "restarting", "stopping", "ended"]
 DELAY_GROWTH = 1.5
 _READ_BYTES = 64 * 1024
+
+
+class RunningProcess(Protocol):
+    """A child of this process, however it was started: what is used here of `subprocess.Popen`."""
+
+    stdout: IO[bytes] | None
+
+    @property
+    def pid(self) -> int:
+        """Its id, as long as it has not been waited for."""
+
+    @property
+    def returncode(self) -> int | None:
+        """What `poll` said last."""
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Signals it, if it still runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +51,7 @@ class ProcessSpec:
 
     name: str
     stage: int
-    start: Callable[[], subprocess.Popen[bytes]]
+    start: Callable[[], RunningProcess]
     answers: Callable[[], bool] | None = None
     ready_line: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
@@ -55,7 +74,7 @@ class Child:
         self.status: int | None = None
         self.reader = LineReader(secrets)
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningProcess | None = None
         self._started_at = 0.0
         self._saw_ready_line = False
 
@@ -63,6 +82,11 @@ class Child:
     def output(self) -> IO[bytes] | None:
         """The pipe with what it prints."""
         return self._process.stdout if self._process else None
+
+    @property
+    def pid(self) -> int | None:
+        """Its main process, also when that has ended and was not waited for."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def lived_s(self) -> float:
@@ -152,7 +176,7 @@ class Child:
 
     def record(self) -> ChildRecord:
         """What `supervisor.json` says about it."""
-        pid = self._process.pid if self._process is not None else None
+        pid = self.pid
         ticks = start_ticks(pid) if pid is not None else None
         return ChildRecord(self.spec.name, self.state, pid, ticks, self.spec.port, self.restarts)
 

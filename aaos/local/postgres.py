@@ -81,7 +81,11 @@ class PostgresServer(Server):
     @property
     def dsn(self) -> str:
         """`postgresql+psycopg://aaos:PASSWORD@127.0.0.1:PORT/aaos`: a secret."""
-        return f"postgresql+psycopg://{USER}:{self.password}@{LOOPBACK}:{self.port}/{DATABASE}"
+        return self.dsn_of(USER, self.password or "")
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """The same for another user of the server: a secret, too."""
+        return f"postgresql+psycopg://{user}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     def answers(self) -> bool:
         """Whether sessions are accepted, that is, recovery is over."""

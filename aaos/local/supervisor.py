@@ -18,6 +18,7 @@ from types import FrameType
 
 from aaos.errors import StartupError
 from aaos.local.child import Child, ChildState
+from aaos.local.forked import bury_strangers
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BUSY_POLL_S = 0.05  # while something starts, stops or waits for its restart
@@ -108,6 +109,7 @@ class Supervisor:
         self._pump(self._pause_s())
         for child in self._children:
             self._look_after(child)
+        bury_strangers({child.pid for child in self._children})
         if self._changed:
             self._changed = False
             self._on_change(self._children)

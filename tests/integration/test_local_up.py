@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.process_memory import private_memory
 
 from aaos.local.procinfo import children_by_parent, process_tree, start_ticks
 from aaos.local.status import status
@@ -112,3 +113,40 @@ def test_a_killed_worker_is_started_again(start: Callable[[], Up], monkeypatch: 
     stack.wait_for(is_back, 60)
     stack.process.send_signal(signal.SIGTERM)
     assert stack.process.wait(90) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every node imports for itself")
+def test_nodes_share_memory_but_no_login_and_come_back_one_by_one(start: Callable[[], Up]) -> None:
+    stack = start()
+    stack.wait_until_running()
+    before = {process.name: process.pid for process in status(stack.state).processes}
+    logins = {
+        name: (stack.state / "secrets" / f"aaos_{name}_worker").read_bytes() for name in ("deciding", "executing")
+    }
+
+    assert _known(before["io"], logins) == _known(before["cpu"], logins) == {"deciding"}
+    assert _known(before["trader"], logins) == {"executing"}
+    assert _known(before["nursery"], logins) == _known(before["beat"], logins) == set()
+
+    for name in ("nursery", "trader"):
+        pid = before[name]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        stack.wait_for(lambda name=name: _is_back(stack, name, before[name]), 60)
+    after = {process.name: process.pid for process in status(stack.state).processes}
+
+    assert {name for name in before if after[name] != before[name]} == {"nursery", "trader"}
+    assert _known(after["trader"], logins) == {"executing"}
+    stack.process.send_signal(signal.SIGTERM)
+    assert stack.process.wait(90) == 0
+
+
+def _known(pid: int | None, logins: dict[str, bytes]) -> set[str]:
+    assert pid is not None
+    memory = private_memory(pid)
+    return {name for name, password in logins.items() if password.strip() in memory}
+
+
+def _is_back(stack: Up, name: str, pid: int | None) -> bool:
+    found = {process.name: process for process in status(stack.state).processes}[name]
+    return found.pid not in {None, pid} and found.state == "ready" and found.restarts == 1
