@@ -73,6 +73,7 @@ def test_postgres_is_away_for_five_seconds_in_the_middle(lab: Lab, chance: rando
     postgres_server.start()
     _check_all_done(lab, votes, streams_kept=True, what=f"PostgreSQL away {POSTGRES_AWAY_S:g} s")
     assert "database_away" in lab.fleet.logs(), "the workers noticed, and kept their work"
+    assert "raised unexpected" not in lab.fleet.logs(), "housekeeping is left for the next time, in a line each"
     calls = lab.simulator.transcript()
     assert calls["charged"] == COUNT, "answers that were paid for were kept, not asked for again"
     assert all(worker.is_running() for worker in storm.workers)

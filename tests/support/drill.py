@@ -31,7 +31,10 @@ DECISION_EVERY_S = 60 / SPEED
 TEN_MINUTES_S = 600 / SPEED
 FIRST_CANDLE_MS = 1_600_000_020_000
 CANDLES = 900
-IO_QUEUES = (*STAGES.values(), "trading_analysis", "trading_decision", "result_publishing", "maintenance")
+IO_QUEUES = (
+    *(*STAGES.values(), "trading_analysis", "trading_decision", "risk_assessment", "execution", "portfolio_rebalance"),
+    *("result_publishing", "maintenance"),
+)
 PIPELINE = {
     **QUICK,
     "AAOS_RUNS__MAX_ATTEMPTS": "3",

@@ -32,7 +32,7 @@ SHOWN = """
 # No schedule ticks: only what a test inserts is worked on.
 IDLE = {
     f"AAOS_SCHEDULES__{name}__ENABLED": "false"
-    for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION")
+    for name in ("TECHNICAL_ANALYSIS", "REGIME_DETECTION", "TRADING_DECISION", "PORTFOLIO_REBALANCE")
 }
 # As many calls to the model, on one context, as a test likes, however many of them fail.
 UNLIMITED = {

@@ -25,7 +25,10 @@ from aaos.settings import settings
 from aaos.shell.environment import leave
 
 COMMAND_TIMEOUT_S = 60
-KINDS = ("technical_analysis", "regime_detection", "trading_context", "trading_analysis", "trading_decision")
+KINDS = (
+    *("technical_analysis", "regime_detection", "trading_context", "trading_analysis", "trading_decision"),
+    *("risk_assessment", "execution", "portfolio_rebalance"),
+)
 NO_STATE = {"AAOS_STATE_DIR": "/nonexistent/state"}
 
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from aaos.adapters.postgres.database import migrate
+from aaos.adapters.postgres.schema import migrate
 from aaos.local.postgres import PostgresServer
 
 # A hundred racing claimers have a connection each; the embedded stack's 60 are for the embedded stack.

@@ -38,6 +38,9 @@ ALL_QUEUES = (
     "trading_context",
     "trading_analysis",
     "trading_decision",
+    "risk_assessment",
+    "execution",
+    "portfolio_rebalance",
     "result_publishing",
     "maintenance",
 )
