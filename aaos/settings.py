@@ -41,9 +41,11 @@ from aaos.domain.portfolio.rules import PortfolioRules
 from aaos.domain.regime import RegimeParams
 from aaos.domain.risk.rules import RiskRules
 from aaos.domain.runs import RunRules
-from aaos.domain.schedules import Kind, Schedule, check_dependencies
+from aaos.domain.schedules import JOINT, Kind, Schedule, check_dependencies, check_depth
 from aaos.domain.signals import SignalParams
 from aaos.domain.sovereign import SovereignSettings
+from aaos.domain.venue.rules import PaperRules
+from aaos.domain.vetoes import VetoRules
 from aaos.errors import ConfigError, UnknownKind
 from aaos.local_settings import LocalConfig
 
@@ -119,6 +121,8 @@ class Settings(BaseSettings):
     risk: RiskRules = RiskRules()
     execution: ExecutionRules = ExecutionRules()
     portfolio: PortfolioRules = PortfolioRules()
+    paper: PaperRules = PaperRules()
+    vetoes: VetoRules = VetoRules()
     sovereign: SovereignSettings = SovereignSettings()
     models: dict[str, ModelCard] = {}
     calibration: CalibrationRules = CalibrationRules()
@@ -166,6 +170,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _hangs_together(self) -> Settings:
         check_dependencies(self.schedules)
+        check_depth(self.schedules)
         for name in (*self.schedules, *STAGE_KINDS):
             if name not in self.kinds:
                 raise ConfigError(f"kinds.{name}: missing; every schedule and stage needs a queue and limits there")
@@ -181,8 +186,8 @@ class Settings(BaseSettings):
             )
         if self.redis_url is None and not self.broker_url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ConfigError("AAOS_REDIS_URL: needed for results and chords when the broker is not Redis")
-        fallback = self.sovereign.fallback_model
-        asked = [voter.model for voter in self.voters.values()] + ([] if fallback is None else [fallback])
+        others = (self.sovereign.fallback_model, self.decision.arbiter_model)
+        asked = [voter.model for voter in self.voters.values()] + [model for model in others if model is not None]
         check_prices(self.sovereign.budget, self.models, asked)
         return self
 
@@ -195,11 +200,12 @@ class Settings(BaseSettings):
 
     def _check_kinds(self) -> None:
         for name, schedule in self.schedules.items():
-            waiting = [each for each in schedule.depends_on if self.schedules[each].depends_on]
-            if waiting:
+            limit_s = self.kinds[name].timeout_seconds
+            longer = [each for each in schedule.depends_on if self.kinds[each].timeout_seconds >= limit_s]
+            if name in JOINT and longer:
                 raise ConfigError(
-                    f"schedules.{name}.depends_on: {waiting[0]} waits for others itself; a schedule can only depend on "
-                    "ones that depend on nothing"
+                    f"kinds.{name}.timeout_seconds = {limit_s:g}: must be more than {longer[0]}'s "
+                    f"({self.kinds[longer[0]].timeout_seconds:g}), since it spans the wait for it"
                 )
             if name in MADE_FROM and set(self.schedules[name].depends_on) != set(MADE_FROM[name]):
                 needed = " and ".join(MADE_FROM[name])

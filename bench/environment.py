@@ -76,7 +76,7 @@ def _lead_here(found: Servers) -> None:
     """Points this process at the servers, too: `aaos.settings` reads the environment when first asked."""
     os.environ.update(found.environment())
     from aaos import bootstrap
-    from aaos.adapters.postgres.database import migrate
+    from aaos.adapters.postgres.schema import migrate
     from aaos.settings import settings
 
     settings.cache_clear()

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from aaos.adapters.postgres.database import Database, migrate
+from aaos.adapters.postgres.database import Database
 from aaos.adapters.postgres.results import PostgresOutbox
 from aaos.adapters.postgres.runs import PostgresRunStore
+from aaos.adapters.postgres.schema import migrate
 from aaos.adapters.redis.flags import connect
 from aaos.adapters.redis.streams import RedisResultStream
 from aaos.bootstrap import container

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
 
 if TYPE_CHECKING:  # unit tests need neither servers nor what drives them
     from support.servers import TestDatabases
@@ -20,6 +22,11 @@ if TYPE_CHECKING:  # unit tests need neither servers nor what drives them
 
 # Which of Valkey's numbered databases carries what.
 MESSAGES, RESULTS = 0, 1
+
+# Hypothesis holds each example against 200 ms of the wall's clock, and fails what a busy machine makes late. What must
+# be quick has a test that says so; what hangs is ended by the test's own timeout.
+property_settings.register_profile("aaos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings.load_profile("aaos")
 
 
 @pytest.fixture(autouse=True)

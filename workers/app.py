@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +15,7 @@ from aaos.adapters.celery.backend import use_chord_backend
 from aaos.adapters.celery.transport import use_kept_clients
 from aaos.bootstrap import Container, container, preload
 from aaos.domain.runs import Answer, ClaimedRun, Dependency, Outcome, Refusal
-from aaos.errors import BrokerUnavailable, DatabaseUnavailable, RunTimeout
+from aaos.errors import BrokerUnavailable, ConfigError, DatabaseUnavailable, RunTimeout
 from aaos.logs import configure_logging
 from aaos.settings import settings
 from workers.events import PacedEvents
@@ -38,7 +38,10 @@ LOOK_AGAIN_MAX_S = 10.0
 # Between the soft limit, which lets the run be marked as timed out, and the hard one, which kills the child.
 HARD_LIMIT_MARGIN_S = 5
 HOSTNAME = socket.gethostname()
-MODULES = ["technical", "regime", "decision", "sovereign", "results", "maintenance"]
+MODULES = [
+    *("technical", "regime", "decision", "sovereign", "risk", "execution", "portfolio"),
+    *("results", "maintenance"),
+]
 
 log = structlog.get_logger()
 
@@ -93,6 +96,24 @@ class RunTask(Task):
         return f"{HOSTNAME}:{os.getpid()}:{self.request.id}"
 
 
+class HouseTask(Task):
+    """What beat asks for again and again: with a server away it is left for the next time, in one line."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Does it, or says why not."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except (DatabaseUnavailable, BrokerUnavailable) as error:
+            log.warning("left_for_next_time", task=self.name, why=str(error))
+
+
+def house_task(name: str) -> Callable[[Callable[..., Any]], HouseTask]:
+    """Declares a housekeeping task of that name."""
+    return app.task(base=HouseTask, name=name)  # type: ignore[no-any-return]
+
+
 def pause_before_looking_again_s(retries: int) -> float:
     """Returns the seconds a waiting header pauses: 0.5, growing by half each time, at most 10."""
     grown = LOOK_AGAIN_S
@@ -131,6 +152,17 @@ def _check_machine(sender: Any, **_: Any) -> None:
         stop_threads_from_signals()
         end_threads_by(_end_calls)
     _check_tasks()
+    _check_login(sender.app.amqp.queues.consume_from)
+
+
+def _check_login(queues: Iterable[str]) -> None:
+    """Ends a worker whose database login may not do the work of its queues; with the database away nobody can say."""
+    try:
+        container().check_login(queues)
+    except DatabaseUnavailable as error:
+        log.warning("login_not_checked", why=str(error))
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def _end_calls() -> None:

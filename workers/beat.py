@@ -36,7 +36,20 @@ def beat_schedule(configuration: Settings) -> dict[str, dict[str, Any]]:
     entries["recover runs"] = _entry("recover_runs", sweep_s, "maintenance")
     entries["publish results"] = _entry("publish_results", sweep_s, "result_publishing")
     entries["score votes"] = _entry("score_votes", configuration.calibration.score_every_s, "maintenance")
-    return entries
+    return entries | trading_schedule(configuration)
+
+
+def trading_schedule(configuration: Settings) -> dict[str, dict[str, Any]]:
+    """Returns beat's entries for orders and positions; the watch goes on when no new orders are sent."""
+    execution, portfolio = configuration.execution, configuration.portfolio
+    return {
+        "watch positions": _entry("watch_positions", execution.watch_s, "execution"),
+        "reconcile orders": _entry("reconcile_orders", execution.reconcile_s, "execution"),
+        "expire orders": _entry("expire_orders", execution.expire_s, "execution"),
+        "record equity": _entry("record_equity", execution.equity_s, "execution"),
+        "release trades": _entry("release_trades", portfolio.release_s, "maintenance"),
+        "score vetoes": _entry("score_vetoes", configuration.vetoes.score_every_s, "maintenance"),
+    }
 
 
 def _entry(task: str, every_s: float, queue: str, *args: str) -> dict[str, Any]:

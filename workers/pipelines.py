@@ -38,7 +38,9 @@ def launch(c: Container, plan: PipelinePlan) -> None:
 
 
 def continue_after(c: Container, run: ClaimedRun, ended: Ended) -> None:
-    """Sends what the end of a run makes possible: its result's announcement, its votes, those that waited for it."""
+    """Sends what the end of a run makes possible: what it started, its announcement, its votes, who waited for it."""
+    for run_id, kind in ended.starts:
+        hint(c, run_id, kind)
     if ended.result_id is not None and c.settings.kinds[run.kind].publish:
         c.hints.nudge_publisher()
     if run.dependent:

@@ -1,10 +1,10 @@
 """The result publisher."""
 
 from aaos.bootstrap import container
-from workers.app import app
+from workers.app import house_task
 
 
-@app.task(name="publish_results")
+@house_task("publish_results")
 def publish_results() -> int:
     """Announces what the outbox holds, and what comes while it is at it."""
     return container().publish()

@@ -10,6 +10,7 @@ from aaos.settings import Settings
 if TYPE_CHECKING:
     from aaos.adapters.celery.hints import CeleryHints
     from aaos.adapters.leases import ThreadLeaseKeeper
+    from aaos.adapters.market.book import CandleSwitch, MarketBook
     from aaos.adapters.market.played import PlayedMarket
     from aaos.adapters.postgres.database import Database
     from aaos.adapters.postgres.ledger import PostgresAlerts
@@ -72,14 +73,25 @@ class Adapters:
         return PostgresMarketStore(self.database)
 
     @cached_property
+    def market_book(self) -> MarketBook:
+        """Which series are in use, and the clock of each."""
+        from aaos.adapters.market.book import MarketBook
+
+        return MarketBook(self.market_store, self.settings.market, self.settings.speed)
+
+    @cached_property
+    def candle_source(self) -> CandleSwitch:
+        """Candles by market time."""
+        from aaos.adapters.market.book import CandleSwitch
+
+        return CandleSwitch(self.market_store, self.settings.market)
+
+    @cached_property
     def market(self) -> PlayedMarket:
         """The market the pipeline works on."""
-        from aaos.adapters.market.book import CandleSwitch, MarketBook
         from aaos.adapters.market.played import PlayedMarket
 
-        chosen = self.settings.market
-        book = MarketBook(self.market_store, chosen, self.settings.speed)
-        return PlayedMarket(book, CandleSwitch(self.market_store, chosen), chosen)
+        return PlayedMarket(self.market_book, self.candle_source, self.settings.market)
 
     @cached_property
     def keeper(self) -> ThreadLeaseKeeper:

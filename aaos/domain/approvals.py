@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -16,7 +16,10 @@ Verdict = Literal["approved", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's word on a decision; `content_hash` is that of the decision as it was read."""
+    """A person's word on a decision; `content_hash` is that of the decision as it was read.
+
+    `started` is (id, kind) of the run that was born with it; known only to whoever gave it.
+    """
 
     run_id: int
     content_hash: str
@@ -24,6 +27,7 @@ class Approval:
     by: str
     reason: str
     at: datetime
+    started: tuple[int, str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

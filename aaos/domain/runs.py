@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 
 from aaos.domain.audit import AuditEntry
 from aaos.domain.orders import NewRiskApproval
-from aaos.domain.portfolio.trades import NewTrade
+from aaos.domain.portfolio.trades import TradePlan
 from aaos.domain.vetoes import NewVeto
 from aaos.errors import FailureSource
 
@@ -178,7 +178,7 @@ class Completed:
         starts: runs that begin because of it, and that nobody waits for.
         approval: what risk lets through; refused with RiskBookMoved when the books are no longer those it rests on.
         veto: what was refused, to be compared with what became of it.
-        trades: to be made later, each once.
+        trades: to be made later, each once; refused with RiskBookMoved when trades it did not know of are under way.
         audit: what the audit log says of it.
         alerts: what an operator should see of it.
     """
@@ -189,7 +189,7 @@ class Completed:
     starts: Sequence[NewRun] = ()
     approval: NewRiskApproval | None = None
     veto: NewVeto | None = None
-    trades: Sequence[NewTrade] = ()
+    trades: TradePlan | None = None
     audit: Sequence[AuditEntry] = ()
     alerts: Sequence[NewAlert] = ()
 

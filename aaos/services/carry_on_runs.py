@@ -96,6 +96,9 @@ class _Turn:
         except DatabaseUnavailable as error:
             log.warning("database_away", run=run_id, kind=self.kind, why=str(error))
             return None, None
+        if execution.again:
+            # Nothing has to be waited for: a sweep would find the run only seconds later.
+            self.hand_over(run_id, self.kind)
         if execution.ended is None or execution.run is None:
             return execution, None
         self.follow_up(execution.run, execution.ended)

@@ -23,7 +23,7 @@ from aaos.domain.runs import (
     retry_delay_s,
 )
 from aaos.domain.sovereign import storable
-from aaos.errors import AaosError, FenceLost, InputError, StaleInput, TransientError
+from aaos.errors import AaosError, FenceLost, InputError, RiskBookMoved, StaleInput, TransientError
 from aaos.ports import Ended, LeaseKeeper, RunStore
 from aaos.services.keep_trying import keep_trying
 
@@ -44,12 +44,14 @@ class Execution:
         refusal: why this delivery stepped aside.
         run: the claim, if it was granted.
         ended: what ending the run brought about, if we ended it.
+        again: whether the run was put back and may be tried again at once: somebody should be told.
     """
 
     answer: Answer | None = None
     refusal: Refusal | None = None
     run: ClaimedRun | None = None
     ended: Ended | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,9 @@ def _settle(
     if isinstance(outcome, Completed):
         try:
             ended = keep_trying(run.time_left_s, lambda: runs.complete(run, outcome, limits.publish))
+        except RiskBookMoved as moved:
+            # What risk let through rests on books that are no longer these: assessed again, on those that are.
+            return _put_back(run, moved, limits, runs, rules)
         except InputError as unstorable:
             # NaN in a figure, say: an outcome that cannot be written is this run's failure, not the worker's.
             return _settle(run, Failed(unstorable.failure_source, _reason(unstorable)), limits, runs, rules)
@@ -142,7 +147,7 @@ def _put_back(run: ClaimedRun, error: TransientError, limits: KindLimits, runs: 
     if keep_trying(run.time_left_s, lambda: runs.release(run, retry_in_s, reason, spent=spent)):
         told = log.warning if spent else log.info
         told("run_released", run=run.id, kind=run.kind, retry_in_s=retry_in_s, attempt_counts=spent, why=str(error))
-        return Execution(run=run)
+        return Execution(run=run, again=retry_in_s == 0)
     too_late = f"; there is no time to try again in {retry_in_s:.0f} s"
     failed = Failed(error.failure_source, f"{reason[: REASON_MAX_CHARS - len(too_late)]}{too_late}")
     return _settle(run, failed, limits, runs, rules)

@@ -68,4 +68,5 @@ def test_with_the_primary_model_down_votes_are_distrusted_audited_and_wait_for_a
     assert run_id in [each["run_id"] for each in person.json("approvals")]
     person.types("approve", str(run_id), "--by", "ada", "--reason", "seen")
     assert "review: approved by ada" in person.types("explain", str(run_id)).stdout
-    assert person.json("audit", "--limit", "1")[0]["action"] == "decision.approved"
+    [entry] = person.json("audit", "--action", "decision.approved", "--limit", "1")
+    assert entry["subject"] == f"run:{run_id}"

@@ -23,8 +23,9 @@ from sqlalchemy.engine import make_url
 
 import aaos.adapters.postgres.database
 from aaos.adapters.postgres.call_book import PostgresCallBook
-from aaos.adapters.postgres.database import Database, migrate
+from aaos.adapters.postgres.database import Database
 from aaos.adapters.postgres.ledger import PostgresSovereignLedger
+from aaos.adapters.postgres.schema import migrate
 from aaos.domain.error_envelope import ErrorEnvelope
 from aaos.domain.llm_budget import BudgetRules
 from aaos.domain.model_request import AnswerFormat, ModelAnswer, ModelRequest

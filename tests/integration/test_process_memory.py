@@ -18,7 +18,10 @@ from support.lab import QUICK, SYMBOL, Lab, module_environment, running_lab
 from support.workers import Process
 
 COMPUTING = ("technical_analysis", "regime_detection")
-WAITING = ("trading_context", "trading_analysis", "trading_decision", "result_publishing", "maintenance")
+WAITING = (
+    *("trading_context", "trading_analysis", "trading_decision", "risk_assessment", "execution", "portfolio_rebalance"),
+    *("result_publishing", "maintenance"),
+)
 TALIB = "talib"
 # What numerical Python brings along when nobody watches: 20 to 100 MB each.
 HEAVY = ("altair", "llvmlite", "matplotlib", "numba", "pandas", "polars", "pyarrow", "scipy", "vl_convert")
@@ -59,9 +62,15 @@ def lab(databases: Any, valkey_server: Any, tmp_path_factory: pytest.TempPathFac
 def processes(lab: Lab) -> Processes:
     """The processes after the work: every kind of run has completed, and its result is on the stream."""
     started = Processes(lab)
-    completed = "SELECT count(DISTINCT kind) FROM runs WHERE state = 'completed'"
-    kinds = len({*COMPUTING, "trading_context", "trading_analysis", "trading_decision"})
-    lab.wait_until(lambda: lab.patiently(completed)[0][0] == kinds, "a run of every kind completed", 60)
+    completed = "SELECT DISTINCT kind FROM runs WHERE state = 'completed'"
+    kinds = {*COMPUTING, "trading_context", "trading_analysis", "trading_decision"}
+    lab.wait_until(
+        lambda: kinds <= {row.kind for row in lab.patiently(completed)},
+        "a run of every kind of a decision completed",
+        60,
+    )
+    watched = "SELECT count(*) FROM account_books"
+    lab.wait_until(lambda: lab.patiently(watched)[0][0] == 2, "the books of both accounts are looked after", 60)
     lab.wait_published()
     return started
 

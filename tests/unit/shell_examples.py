@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from market_examples import a_regime, a_vote, walk
+from support.examples import shipped_settings
 
-from aaos.domain.decision import DecisionRules
+from aaos.domain.decision import Arbitration
 from aaos.domain.results import content_hash
 from aaos.domain.runs import ClaimedRun, Dependency, State
 from aaos.domain.signals import SignalParams, generate_signal
 from aaos.errors import UnknownRun
 from aaos.ports import ResultRecord
+from aaos.services.arbitrate_decision import Case
 from aaos.services.decide_trade import decide_trade
 
 SLOT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -104,9 +106,13 @@ def a_decision_story(phase: str = "distribution", volume: str = "declining") -> 
              for i, name in enumerate(("trend", "reversal"))]  # fmt: skip
     needed = [_dependency(row) for row in (context, *votes)] + [_absent_vote(108)]
     run = ClaimedRun(109, "trading_decision", SYMBOL, SLOT, 1, 9, SLOT, True, True, {}, SLOT, 30.0)
-    decided = decide_trade(run, needed, DecisionRules())
+    decided = decide_trade(run, needed, _no_arbiter, shipped_settings())
     decision = stored(9, "trading_decision", decided.body, *(each.to_dict() for each in decided.inputs))
     return decision, StoredResults(technical, before, regime, context, *votes, decision)
+
+
+def _no_arbiter(case: Case) -> Arbitration:
+    raise AssertionError(f"nothing is in dispute: {case}")
 
 
 def tampered(row: ResultRecord, **changes: Any) -> ResultRecord:

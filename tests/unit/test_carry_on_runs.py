@@ -10,7 +10,7 @@ from support.worlds import KIND, SLOT, MemoryWorld, analysis, roomy, taken
 from aaos.adapters.memory import MemoryHints, StillLeaseKeeper
 from aaos.domain.runs import ClaimedRun, Completed, Dependency, Failed, Outcome, Refusal
 from aaos.domain.schedules import Kind
-from aaos.errors import DatabaseUnavailable, InsufficientData
+from aaos.errors import DatabaseUnavailable, InsufficientData, RateLimited, RiskBookMoved
 from aaos.ports import Ended
 from aaos.services.carry_on_runs import CARRY_ON_MAX_S, CARRY_ON_RUNS, CARRY_ON_SHARE, Delivery, carry_on_runs
 from aaos.services.execute_run import Execution, KindLimits, execute_run
@@ -54,6 +54,29 @@ class Backlog:
 
     def states(self) -> dict[int, str]:
         return {run_id: row.state for run_id, row in self.world.rows().items()}
+
+
+@pytest.mark.requirement("R6")
+def test_a_run_that_may_be_tried_again_at_once_gets_a_message_instead_of_waiting_for_the_sweep() -> None:
+    backlog = Backlog(waiting=0)
+
+    def moved(run: ClaimedRun, dependencies: Sequence[Dependency]) -> Outcome:
+        raise RiskBookMoved("the books of paper moved")
+
+    backlog.work = moved  # type: ignore[method-assign]
+    backlog.deliver()
+    assert backlog.hints.sent == [(KIND, backlog.first)]
+
+
+def test_a_run_that_has_to_wait_gets_no_message() -> None:
+    backlog = Backlog(waiting=0)
+
+    def limited(run: ClaimedRun, dependencies: Sequence[Dependency]) -> Outcome:
+        raise RateLimited("over the limit", 5)
+
+    backlog.work = limited  # type: ignore[method-assign]
+    backlog.deliver()
+    assert backlog.hints.sent == []
 
 
 # --- goes on ------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ def test_of_runs_a_state_word_is_the_runs_state_and_anything_else_a_directory() 
     assert split_state(["runs", "--state=failed"]).state is None
     assert split_state(["runs", "--state", "./failed"]).state == "./failed"
     assert split_state(["--state", "failed", "runs"]).state == "failed"
+    assert split_state(["orders", "--state", "quarantined"]).rest == ("orders", "--state", "quarantined")
+    assert split_state(["orders", "--state", "failed"]).state == "failed"
 
 
 def test_what_belongs_to_the_simulator_is_left_alone() -> None:

@@ -17,6 +17,7 @@ from aaos.errors import (
     ModelsUnavailable,
     NetworkError,
     RateLimited,
+    RiskBookMoved,
     RunTimeout,
     SovereignInvalidResponse,
     SovereignTimeout,
@@ -192,6 +193,29 @@ def test_what_costs_no_attempt_is_put_back_until_there_is_room_again_and_again(
     assert stage.execute(run_id, raising(error)).answer == [run_id, "failed"], "its time is over"
     record = stage.runs.run(run_id)
     assert (record.failure_source, record.reason) == (source, f"{error}; there is no time to try again in 12 s")
+
+
+class _MovedOnce(MemoryRunStore):
+    """A store whose risk books move under the first outcome."""
+
+    moved = 0
+
+    def complete(self, run: ClaimedRun, outcome: Completed, publish: bool) -> Ended:
+        self.moved += 1
+        if self.moved == 1:
+            raise RiskBookMoved("the books of paper moved")
+        return super().complete(run, outcome, publish)
+
+
+@pytest.mark.requirement("R6")
+def test_an_approval_on_books_that_moved_is_not_stored_and_risk_is_assessed_again_at_once() -> None:
+    world = MemoryWorld()
+    stage = Stage(world, _MovedOnce(world.database, RULES))
+    run_id = born(stage.runs)
+    assert stage.execute(run_id).answer is None
+    row = world.rows()[run_id]
+    assert (row.state, row.attempt, row.due_in_s, row.reason) == ("pending", 0, 0, "the books of paper moved")
+    assert stage.execute(run_id).answer == [run_id, "completed"]
 
 
 def test_being_put_back_leaves_the_last_attempt_whole(stage: Stage) -> None:

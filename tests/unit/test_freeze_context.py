@@ -59,6 +59,7 @@ def pipeline() -> Pipeline:
 
 
 @pytest.mark.requirement("F03")
+@pytest.mark.requirement("D1")
 def test_the_context_holds_the_inputs_the_newest_candles_and_their_lineage(pipeline: Pipeline) -> None:
     context = pipeline.tick()
     frozen = pipeline.freeze(context)
@@ -91,6 +92,7 @@ def test_every_voter_gets_a_run_of_its_own_under_a_key_that_a_repetition_would_f
 
 
 @pytest.mark.requirement("F03")
+@pytest.mark.requirement("D1")
 def test_an_input_that_has_grown_too_old_while_waiting_is_refused(pipeline: Pipeline) -> None:
     context = pipeline.tick()
     pipeline.world.pass_time(119)
@@ -101,6 +103,7 @@ def test_an_input_that_has_grown_too_old_while_waiting_is_refused(pipeline: Pipe
 
 
 @pytest.mark.requirement("F03")
+@pytest.mark.requirement("D1")
 def test_an_input_that_the_previous_decision_has_used_already_is_refused(pipeline: Pipeline) -> None:
     first = pipeline.tick()
     pipeline.decide(first)
@@ -129,6 +132,7 @@ def an_input(analyzed_at: datetime | None) -> Dependency:
     return Dependency(7, "technical_analysis", "BTC/USDT", True, State.COMPLETED, None, 1, analyzed_at, "h", {})
 
 
+@pytest.mark.requirement("D1")
 @pytest.mark.requirement("F03")
 @pytest.mark.parametrize(
     ("age_s", "decided_ago_s", "fresh"),

@@ -25,7 +25,7 @@ def a_result(phase: str = "distribution") -> TradingAnalysisResult:
 
 def test_the_result_carries_the_adjusted_confidence_the_phase_and_the_warning() -> None:
     result = a_result()
-    assert result.confidence == pytest.approx(0.85 * 0.8 * 0.8 * 1.3)
+    assert result.confidence == pytest.approx(0.85 * 0.8 * 0.8)  # a fallback voted: consensus gives nothing back
     assert (result.task_id, result.timeframe, result.schema_version) == ("42", "1m", 1)
     assert result.wyckoff_phase == "distribution"
     assert result.hidden_hand_warning == "BUY in distribution on flat volume"
@@ -40,7 +40,7 @@ def test_the_sidebar_shows_percent_and_a_risk_label() -> None:
     assert a_result().to_sidebar() == {
         "symbol": "BTC/USDT",
         "signal": "BUY",
-        "confidence_pct": 70.7,
+        "confidence_pct": 54.4,
         "risk": "HIGH",
         "warning": "BUY in distribution on flat volume",
         "degraded": True,

@@ -138,7 +138,7 @@ def test_with_review_a_person_must_approve_what_a_fallback_voted_on() -> None:
 
 
 def test_a_fallback_that_was_outvoted_needs_the_review_all_the_same() -> None:
-    votes = (told(0.9, "a"), told(0.9, "b"), told(0.9, "c", fallback=True, signal="SELL"))
+    votes = (told(0.9, "a"), told(0.9, "b"), told(0.7, "c", fallback=True, signal="SELL"))
     assert decide(inputs_of(*votes, direction="long"), REVIEW).review is not None
 
 

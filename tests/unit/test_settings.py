@@ -47,7 +47,12 @@ def refusal(directory: Path | None = None, **overrides: Any) -> str:
 
 def test_the_shipped_configuration_is_valid_and_has_a_queue_for_every_schedule_and_stage() -> None:
     shipped = load_settings()
-    assert set(shipped.enabled_schedules) == {"technical_analysis", "regime_detection", "trading_decision"}
+    assert set(shipped.enabled_schedules) == {
+        "technical_analysis",
+        "regime_detection",
+        "trading_decision",
+        "portfolio_rebalance",
+    }
     for name in (*shipped.schedules, *STAGE_KINDS):
         assert shipped.kind(name).timeout_seconds > 0
 
@@ -148,7 +153,7 @@ def test_a_wrong_value_is_named_with_its_key_and_file(
 def test_a_circle_of_schedules_is_refused_when_the_configuration_loads(edit: Edit) -> None:
     edit("schedules", changed(technical_analysis={"every_s": 60, "depends_on": ["trading_decision"]}))
     message = refusal(edit("schedules", lambda content: content))
-    assert "technical_analysis → trading_decision → technical_analysis" in message
+    assert "trading_decision → technical_analysis → trading_decision" in message
 
 
 def test_a_schedule_without_a_kind_is_refused(edit: Edit) -> None:
@@ -224,7 +229,7 @@ def test_a_run_may_wait_as_long_as_its_answer_would_be_fresh_but_never_less_than
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownKind, match="'nothing'; known kinds: regime_detection, technical_analysis"):
+    with pytest.raises(UnknownKind, match="'nothing'; known kinds: execution, portfolio_rebalance, regime_detection"):
         load_settings().kind("nothing")
 
 
@@ -273,6 +278,7 @@ def test_a_schedule_whose_input_waits_for_others_is_refused(tmp_path: Path) -> N
     [
         ("AAOS_KINDS__TECHNICAL_ANALYSIS__TIMEOUT_SECONDS", "10", "at least runs.lease_s"),
         ("AAOS_SCHEDULES__TRADING_DECISION__DEPENDS_ON", '["technical_analysis"]', "name exactly these"),
+        ("AAOS_KINDS__PORTFOLIO_REBALANCE__TIMEOUT_SECONDS", "300", "since it spans the wait for it"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(

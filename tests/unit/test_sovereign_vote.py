@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aaos.domain.answer_formats import REASONING_MAX_CHARS, SIGNALS
-from aaos.domain.answers import EXTRAS_MAX_CHARS, MAX_DEPTH, Vote, parse_vote
+from aaos.domain.answer_reading import EXTRAS_MAX_CHARS, MAX_DEPTH
+from aaos.domain.answers import Vote, parse_vote
 from aaos.errors import SovereignInvalidResponse
 
 GOOD: dict[str, Any] = {

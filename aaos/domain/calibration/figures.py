@@ -112,7 +112,11 @@ def windows_of(outcomes: Sequence[VoteOutcome]) -> list[int]:
 
     Market time, so that votes on the same candles in a replay played twice share their windows, too.
     """
-    spans = [(each.candle_ms or 0, _horizon_ms(each)) for each in outcomes]
+    return windows_of_spans([(each.candle_ms or 0, _horizon_ms(each)) for each in outcomes])
+
+
+def windows_of_spans(spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Returns for each span (start, length; ms) the number of its window: see `windows_of`."""
     numbers = [0] * len(spans)
     number, end_ms = -1, -math.inf
     for place in sorted(range(len(spans)), key=lambda i: (spans[i][0], -spans[i][1])):
@@ -131,7 +135,14 @@ def wilson_interval(share: float, n: float, z: float = Z95) -> tuple[float, floa
 
 
 def _clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float] | None:
-    """Returns the 95 % interval of the mean of values that are alike within clusters (Liang and Zeger 1986).
+    mean, half = _mean(values), clustered_half_width(values, clusters)
+    return None if half is None else (max(0.0, mean - half), min(1.0, mean + half))
+
+
+def clustered_half_width(values: Sequence[float], clusters: Sequence[int]) -> float | None:
+    """Returns half the 95 % interval of the mean of values that are alike within clusters (Liang and Zeger 1986).
+
+    None below 10 clusters.
 
     The variance is that of whole clusters' deviations, with Student's t for their number. A vote late in its window
     shares its outcome with the next one's, so neighbours' deviations count together where that makes it wider (Hansen
@@ -147,8 +158,7 @@ def _clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tup
     neighbours = math.fsum(earlier * later for earlier, later in pairwise(deviations))
     spread = math.fsum(d * d for d in deviations) + 2 * max(0.0, neighbours)
     error = math.sqrt(spread * k / (k - 1)) / len(values)
-    half = student_95(k - 1) * error
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return student_95(k - 1) * error
 
 
 def student_95(freedom: int) -> float:
