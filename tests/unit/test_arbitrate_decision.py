@@ -102,7 +102,7 @@ def test_another_model_can_be_named_as_the_arbiter() -> None:
 
 
 @pytest.mark.requirement("F14")
-@pytest.mark.requirement("FM-010")
+@pytest.mark.requirement("FM-TAW-010")
 def test_when_the_primary_fails_the_fallback_rules_and_is_flagged() -> None:
     ruled = Desk().rule([CRASHED], [said("proceed")])
     assert (ruled.verdict, ruled.model, ruled.fallback_used) == ("proceed", SMALL, True)
